@@ -1,0 +1,55 @@
+"""asyncio queues and worker pools that show what they do: spans, metrics and logs through OpenTelemetry."""
+
+from typing import TYPE_CHECKING, Any
+
+from ._core.errors import ConfigurationError, OtelSchedError, QueueShutDown
+from ._core.job import CancelReason, Job, Outcome
+from ._core.ledger import current_job
+from ._core.observer import Listener, Observer, set_default_observer
+from ._core.pool import PoolStats, WorkerPool
+from ._core.queue import LifoQueue, PriorityQueue, Queue
+from ._core.stats import Stats
+from ._core.version import VERSION
+from ._core.watch import unwatch, watch
+from ._core.wrap import instrument
+from .telemetry.observer import OtelObserver
+
+if TYPE_CHECKING:
+    from .telemetry.setup import Telemetry, configure
+
+__version__ = VERSION
+__all__ = [
+    "CancelReason",
+    "ConfigurationError",
+    "Job",
+    "LifoQueue",
+    "Listener",
+    "Observer",
+    "OtelObserver",
+    "OtelSchedError",
+    "Outcome",
+    "PoolStats",
+    "PriorityQueue",
+    "Queue",
+    "QueueShutDown",
+    "Stats",
+    "Telemetry",
+    "WorkerPool",
+    "configure",
+    "current_job",
+    "instrument",
+    "set_default_observer",
+    "unwatch",
+    "watch",
+]
+
+set_default_observer(OtelObserver())
+
+
+def __getattr__(name: str) -> Any:
+    """Load `configure` when it is first asked for: whoever sets up an SDK of their own need not pay for it."""
+    if name in ("Telemetry", "configure"):
+        from .telemetry import setup
+
+        return getattr(setup, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

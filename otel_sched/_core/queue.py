@@ -1,0 +1,272 @@
+"""Floor 3, HOT: the drop-in queues. Every item passes through asyncio's overridable `_put` and `_get` exactly once."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from math import ceil
+from typing import Any, Self, TypeVar
+
+from .blocking import Blocking, await_item
+from .callsite import creation_name
+from .clock import Clock, monotonic
+from .errors import QueueShutDown
+from .job import Job
+from .ledger import Ledger
+from .observed import Observed, SidecarObserved
+from .observer import Observer
+from .options import Carry, Correlation, Options, ProcessSpans, Settle, checked_maxsize, checked_name
+from .waiting import JobDeque
+
+T = TypeVar("T")
+
+
+class DropIn(Observed[T], Blocking[T]):
+    """asyncio's constructor and coroutines, with a name and the telemetry arguments."""
+
+    name: str
+    """The name of its series on every dashboard."""
+
+    def __init__(
+        self,
+        maxsize: int = 0,
+        *,
+        name: str | None = None,
+        settle: Settle = "auto",
+        process_spans: ProcessSpans = "auto",
+        correlation: Correlation = "auto",
+        producer_spans: bool = True,
+        carry: Carry | None = None,
+        buckets: Sequence[float] | None = None,
+        observer: Observer | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Make a queue that holds at most *maxsize* items; any number when it is 0.
+
+        Args:
+            name: What dashboards call it. Queues of one name are one series. By default the place of its creation,
+                such as `shop.orders`.
+            settle: What ends a job that get() handed out: "task_done", the consumer's "next_get", or "auto", which
+                finds out which kind of consumer this is.
+            process_spans: Whether get() starts a span that is current in the consumer until the job ends: "auto"
+                unless a recording span of somebody else is current there, "always", or "never".
+            correlation: How a job's span relates to its producer's: "parent", "link" (a trace of its own), or
+                "auto": parent if it starts within 10 s. The link is always there.
+            producer_spans: Whether a put() inside a recording span gets a span of its own.
+            carry: What else goes with a job: the producer's "baggage", current in the consumer while the job runs,
+                or its whole "context", readable as `current_job().producer_context`, with the baggage.
+            buckets: Upper bounds, in seconds, of this queue's wait and run histograms, in rising order.
+            observer: Who is told of its jobs; by default OpenTelemetry through the global providers.
+            clock: A function that returns monotonic seconds; for tests in virtual time.
+
+        Raises TypeError or ValueError for a negative size, a name that is empty or no string, unknown option values.
+        """
+        options = Options(
+            settle=settle,
+            process_spans=process_spans,
+            correlation=correlation,
+            producer_spans=producer_spans,
+            carry=carry,
+            buckets=buckets,
+        )
+        self._otel_ledger = prepared(self, checked_maxsize(maxsize), name, options, clock, observer)
+        super().__init__(maxsize)
+        self.name = self._otel_ledger.name
+        self._otel_observe(self._otel_ledger, observer)
+
+    async def put(self, item: T) -> None:
+        """Put *item* into the queue; wait for a free slot while it is full. Raises QueueShutDown after shutdown()."""
+        if self.full():
+            await self._otel_room()
+        self.put_nowait(item)
+
+    async def get(self) -> T:
+        """Remove and return an item; wait while there is none. Raises QueueShutDown when there will be no more."""
+        if self._otel_deliver is not None:
+            self._otel_tracker.entering()
+        if self.empty():
+            await await_item(self)
+        return self.get_nowait()
+
+
+_INLINED = frozenset({"_init", "_put", "_get", "_wakeup_next", "qsize", "empty", "full"})
+
+
+class Queue(DropIn[T]):
+    """A drop-in for asyncio.Queue that can be watched: first in, first out."""
+
+    _otel_own_container = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not _INLINED.isdisjoint(cls.__dict__):
+            cls._otel_own_container = True
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        kind: Any = with_sidecar(cls) if cls._otel_own_container else cls  # type: ignore[arg-type]
+        made: Self = super().__new__(kind)
+        return made
+
+    def _init(self, maxsize: int) -> None:
+        self._queue = ()
+
+    def _put(self, item: T) -> None:
+        self._otel_push(self._otel_admit(item))
+
+    def _get(self) -> T:
+        job = self._otel_pop()
+        if self._otel_deliver is not None:
+            return self._otel_deliver(job)  # type: ignore[no-any-return]
+        self._otel_silent.taken += 1
+        return job.item  # type: ignore[no-any-return]
+
+    # The next three say what asyncio's say, without the calls between: half of the queue's cost is calls. Where a
+    # subclass overrides one of those (`_INLINED`), its instances take asyncio's way.
+
+    def put_nowait(self, item: T) -> None:
+        """Put *item* into the queue; raise QueueFull when it is full, QueueShutDown after shutdown()."""
+        if self._is_shutdown:
+            raise QueueShutDown
+        if 0 < self._maxsize <= len(self._otel_jobs):
+            raise asyncio.QueueFull
+        ledger = self._otel_ledger
+        job: Job[T] = Job(item, ledger, ledger.now())
+        ledger.put += 1
+        if self._otel_queued is not None:
+            try:
+                self._otel_queued(job)
+            except Exception:
+                self._otel_tracker.fail("queued")
+        self._otel_push(job)
+        if not self._unfinished_tasks:
+            self._finished.clear()
+        self._unfinished_tasks += 1
+        if self._getters:
+            self._wakeup_next(self._getters)
+
+    def get_nowait(self) -> T:
+        """Remove and return an item; raise QueueEmpty when there is none, QueueShutDown when there will be none."""
+        if not self._otel_jobs:
+            raise QueueShutDown if self._is_shutdown else asyncio.QueueEmpty
+        job = self._otel_pop()
+        if self._otel_deliver is None:
+            self._otel_silent.taken += 1
+            item = job.item
+        else:
+            item = self._otel_deliver(job)
+        if self._putters:
+            self._wakeup_next(self._putters)
+        return item  # type: ignore[no-any-return]
+
+    def task_done(self) -> None:
+        """Say that the work on one item is over; it ends the job that this is about (docs/lifecycle.md).
+
+        Raises ValueError when called more often than there were items.
+        """
+        unfinished = self._unfinished_tasks - 1
+        if unfinished < 0:
+            raise ValueError("task_done() called too many times")
+        self._unfinished_tasks = unfinished
+        if not unfinished:
+            self._finished.set()
+        if self._otel_deliver is None:
+            self._otel_silent.ok += 1
+        else:
+            self._otel_tracker.task_done()
+
+    def _otel_take_nowait(self) -> Job[T]:
+        """Take a job the way get_nowait() takes its item."""
+        job: Job[T] = self._otel_pop()
+        if self._putters:
+            self._wakeup_next(self._putters)
+        return job
+
+    def qsize(self) -> int:
+        """Return the number of items in the queue."""
+        return len(self._otel_jobs)
+
+    def empty(self) -> bool:
+        """Say whether no item is in the queue."""
+        return not self._otel_jobs
+
+    @property
+    def _queue(self) -> Any:
+        """The container as others see it: they peek at items, clear them, even replace it."""
+        return self._otel_jobs
+
+    @_queue.setter
+    def _queue(self, items: Iterable[T]) -> None:
+        ledger = self._otel_ledger
+        if ledger.waiting is not None:
+            ledger.lose(len(ledger.waiting))
+        jobs = JobDeque(ledger.admit, ledger.lose)
+        jobs.extend(items)
+        self._otel_jobs = ledger.waiting = jobs
+        # deque's own methods, which take and give jobs where the subclass shows items
+        self._otel_push = super(JobDeque, jobs).append
+        self._otel_pop = super(JobDeque, jobs).popleft
+
+
+class _OwnContainer(Queue[T]):
+    """Gives a subclass that brings its own `_init`, `_put` or `_get` asyncio's plain ones to build on."""
+
+    _queue: Any = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Its subclasses are made by `with_sidecar` alone."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        return object.__new__(cls)
+
+    def _otel_observe(self, ledger: Ledger, observer: Observer | None) -> None:
+        self._otel_ledger = ledger
+        self._otel_stand_by()  # type: ignore[attr-defined]
+        super()._otel_observe(ledger, observer)
+
+    put_nowait = Blocking.put_nowait
+    get_nowait = Blocking.get_nowait
+    task_done = Observed.task_done
+    _otel_take_nowait = Observed._otel_take_nowait
+    _init = asyncio.Queue._init
+    _put = asyncio.Queue._put
+    _get = asyncio.Queue._get
+    qsize = asyncio.Queue.qsize
+    empty = asyncio.Queue.empty
+
+
+class _Sidecar(SidecarObserved[T]):
+    """Where a subclass's own `_put` and `_get` are observed: outside of them."""
+
+
+@lru_cache(maxsize=256)  # bounded, for a program may make classes without end
+def with_sidecar(cls: type[Any]) -> type[Any]:
+    """Return *cls* with its own container left as it is, observed from outside."""
+    body = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    return type(cls.__name__, (_Sidecar, cls, _OwnContainer), body)
+
+
+class PriorityQueue(DropIn[T], SidecarObserved[T], asyncio.PriorityQueue[T]):  # type: ignore[type-var]
+    """A drop-in for asyncio.PriorityQueue that can be watched: lowest first."""
+
+    def _otel_observe(self, ledger: Ledger, observer: Observer | None) -> None:
+        self._otel_stand_by()
+        super()._otel_observe(ledger, observer)
+
+
+class LifoQueue(DropIn[T], SidecarObserved[T], asyncio.LifoQueue[T]):
+    """A drop-in for asyncio.LifoQueue that can be watched: last in, first out."""
+
+    def _otel_observe(self, ledger: Ledger, observer: Observer | None) -> None:
+        self._otel_stand_by()
+        super()._otel_observe(ledger, observer)
+
+
+def prepared(
+    queue: Any, maxsize: float, name: str | None, options: Options, clock: Clock | None, observer: Any
+) -> Ledger:
+    """Check what a queue was told and open its books."""
+    name = creation_name(queue) if name is None else checked_name(name)
+    if clock is not None and not callable(clock):
+        raise TypeError(f"clock must be a function that returns seconds, got {clock!r}")
+    if observer is not None and not isinstance(observer, Observer):
+        raise TypeError(f"observer must be an otel_sched Observer, got {observer!r}")
+    return Ledger(name, options, clock or monotonic, ceil(maxsize) if maxsize > 0 else None)

@@ -1,0 +1,228 @@
+"""Floor 3, HOT: what a bare queue can know of its jobs: whose they are, and when they end.
+
+Nothing is guessed: a job runs in the asyncio task that itself awaited get(), and it ends as `docs/lifecycle.md` lists.
+"""
+
+import logging
+import sys
+import weakref
+from typing import Any
+
+from .consumer import Consumer, classify, consumer_here, inheritors, known_consumer, pass_on
+from .job import DropReason, Job, Outcome
+from .ledger import Ledger, Series, current
+from .observer import Hook, Listener, hook
+
+logger = logging.getLogger("otel_sched")
+
+UNDECIDED_JOBS = 100
+"""With settle="auto", how many jobs may pass without a task_done() before the consumer is taken for one of the kind
+that never calls it."""
+HELD_JOBS = 1000
+"""How many open jobs one asyncio task may hold before the oldest ends as abandoned."""
+
+
+class Tracker:
+    """Follows the jobs of one queue from get() to their end and tells its listener."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.mode = ledger.options.settle
+        self.never = ledger.options.process_spans == "never"
+        self.left = 0
+        self.listener: Listener | None = None
+        self.blocked: Hook | None = None
+        self.started: Hook | None = None
+        self.waited: Hook | None = None
+        self.settling: Hook | None = None
+        self.settled: Hook | None = None
+        self.warned = False
+
+    def listen(self, listener: Listener | None) -> None:
+        """Tell *listener* from now on; hooks that it does not override are never called."""
+        self.listener = listener
+        for name in ("blocked", "started", "waited", "settling", "settled"):
+            setattr(self, name, hook(listener, name))
+        self.ledger.started = None if self.started is None else self.offer
+        self.ledger.settled = None if self.settled is None else self._tell_settled
+
+    def fail(self, name: str) -> None:
+        """Take out a listener whose hook *name* raised: logged once, and counted."""
+        self.ledger.errors += 1
+        logger.exception(
+            "telemetry of queue %r failed in %s() and is switched off for it; the queue works on",
+            self.ledger.name,
+            name,
+        )
+        queue = self.ledger.queue()
+        if queue is None:
+            self.listen(None)
+        else:
+            queue._otel_silence()
+
+    def tell_blocked(self, seconds: float) -> None:
+        """Tell that the put that follows had to wait."""
+        if self.blocked is not None:
+            try:
+                self.blocked(seconds)
+            except Exception:
+                self.fail("blocked")
+
+    def let_go(self) -> None:
+        """End what is open as unobserved: the queue is not watched any more."""
+        for job in tuple(self.ledger.open):
+            self.ledger.settle(job, Outcome.UNOBSERVED)
+        self.ledger.retire(DropReason.UNWATCHED)
+
+    def _tell_settled(self, job: Job[Any]) -> None:
+        if self.settled is not None:
+            try:
+                self.settled(job)
+            except Exception:
+                self.fail("settled")
+
+    def deliver(self, job: Job[Any]) -> Any:
+        """Hand a job to the caller of get(): it runs from here on, or nothing but its wait is known."""
+        job.taken(self.ledger.now())
+        consumer = None if self.never else consumer_here()
+        if consumer is None or not consumer.direct:
+            return self._wait_only(job, consumer)
+        if consumer.jobs and not consumer.awaits:
+            self._leave_all(consumer)
+        job.owner = consumer
+        job.outer = sys.exception()
+        series = job.series = consumer.series_of(self.ledger)
+        if not self.offer(job, False):
+            job.owner = None
+            return self._wait_only(job, consumer)
+        series.taken += 1
+        self.ledger.open[job] = None
+        consumer.jobs.append(job)
+        current.set(weakref.ref(job))
+        if len(consumer.jobs) > HELD_JOBS:
+            self._abandon_oldest(consumer)
+        return job.item
+
+    def offer(self, job: Job[Any], own_worker: bool) -> bool:
+        """Ask the listener whether *job* may run here; one that is not there or fails has nothing against it."""
+        if self.started is None:
+            return True
+        try:
+            return bool(self.started(job, own_worker))
+        except Exception:
+            self.fail("started")
+            return True
+
+    def _wait_only(self, job: Job[Any], consumer: Consumer | None) -> Any:
+        if job.series is None:
+            name = ("", "") if consumer is None or not consumer.direct else (consumer.name, consumer.function)
+            job.series = self.ledger.series(name[0] or "unknown", name[1])
+        series: Series = job.series
+        series.taken += 1
+        series.unobserved += 1
+        job.settled_at, job.outcome = job.taken_at, Outcome.UNOBSERVED
+        if self.waited is not None:
+            try:
+                self.waited(job)
+            except Exception:
+                self.fail("waited")
+        job.trace = None
+        return job.item
+
+    def entering(self) -> None:
+        """Note that the calling asyncio task goes to get(): with "next_get" this is where its last job ends."""
+        consumer = known_consumer()
+        if consumer is not None:
+            consumer.awaits = True
+            if consumer.jobs:
+                self._leave_all(consumer)
+
+    def task_done(self) -> None:
+        """Settle the job that a task_done() is about, as the exception being handled tells."""
+        if self.ledger.options.settle == "auto":
+            self.mode = "task_done"
+        job = self._meant()
+        if job is None:
+            return  # a wait-only one: it was finished when it was taken
+        error = sys.exception()
+        if error is job.outer:
+            error = None
+        self.end(job, error, None)
+
+    def end(self, job: Job[Any], error: BaseException | None, at: float | None) -> None:
+        """Settle *job* by *error*, or by one that was logged or recorded under it and swallowed."""
+        if error is None:
+            self._ask_settling(job)
+            error = job.error
+        outcome, reason = classify(error or job.error_type)
+        self.ledger.settle(job, outcome, error, reason, at)
+
+    def _ask_settling(self, job: Job[Any]) -> None:
+        if self.settling is not None:
+            try:
+                self.settling(job)
+            except Exception:
+                self.fail("settling")
+
+    def _meant(self) -> Job[Any] | None:
+        """Find the job that a task_done() means: an inherited one, else the oldest held here, else the oldest stray."""
+        consumer = known_consumer()
+        ref = current.get()
+        job = None if ref is None else ref()
+        ours = job is not None and job.outcome is None and job.ledger is self.ledger
+        if job is not None and ours and job.owner is not consumer:
+            return job
+        if consumer is not None:
+            for held in consumer.jobs:
+                if held.ledger is self.ledger:
+                    return held
+        return next((each for each in tuple(self.ledger.open) if _stray(each)), None)
+
+    def _leave_all(self, consumer: Consumer) -> None:
+        """Let the calling asyncio task go on from what it holds of this queue."""
+        if self.mode == "task_done":
+            return
+        now = self.ledger.now()
+        for job in [each for each in consumer.jobs if each.ledger is self.ledger]:
+            if self.mode == "next_get":
+                self._leave(job, now)
+            elif job.settled_at is None:
+                job.settled_at = now
+                self.left += 1
+        if self.mode == "auto" and self.left >= UNDECIDED_JOBS:
+            self.mode = "next_get"
+            for job in tuple(self.ledger.open):
+                if job.settled_at is not None:
+                    self._leave(job, job.settled_at)
+
+    def _leave(self, job: Job[Any], at: float) -> None:
+        """End *job* as its asyncio task has gone on, unless another inherited it and works on."""
+        ref = current.get()
+        if ref is not None and ref() is job:
+            current.set(None)
+        del ref
+        heirs = inheritors(job)
+        if heirs:
+            pass_on(job, heirs)
+        else:
+            self.end(job, None, at)
+
+    def _abandon_oldest(self, consumer: Consumer) -> None:
+        if not self.warned:
+            self.warned = True
+            logger.warning(
+                "an asyncio task holds more than %d jobs of queue %r: does %s() call task_done()? "
+                "The oldest are counted as abandoned from here on.",
+                HELD_JOBS,
+                self.ledger.name,
+                consumer.name,
+            )
+        oldest = next((job for job in consumer.jobs if job.ledger is self.ledger), None)
+        if oldest is not None:
+            self.ledger.settle(oldest, Outcome.ABANDONED)
+
+
+def _stray(job: Job[Any]) -> bool:
+    """Say whether no live asyncio task owns *job*."""
+    owner = job.owner
+    return owner is None or (isinstance(owner, Consumer) and owner.task() is None)

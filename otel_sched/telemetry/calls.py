@@ -1,0 +1,74 @@
+"""Floor 5: the span of one call of a function that `instrument` wraps."""
+
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, get_current
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
+
+from .._core.consumer import classify
+from .._core.job import Job, Outcome, type_name
+from .._core.ledger import current_job
+from .._core.observer import Calls
+from . import names
+from .failures import ERRORS
+from .providers import Providers
+from .records import exception_attributes, text
+from .spans import Run, unclaimed
+
+
+class OtelCalls(Calls):
+    """Tells of the calls of one function."""
+
+    def __init__(self, providers: Providers, name: str, function: str) -> None:
+        self._providers = providers
+        self._name = name
+        self._function = function
+
+    def entered(self) -> tuple[Span, Context, bool] | None:
+        """Start a span and make it current."""
+        if not self._providers.live():
+            return None
+        here = get_current()
+        job = current_job()
+        name, kind = self._name, SpanKind.INTERNAL
+        attributes: dict[str, Any] = {names.CODE_FUNCTION_NAME: self._function}
+        producer: SpanContext | None = None
+        if job is not None:
+            attributes |= {names.QUEUE_NAME: job.queue, names.JOB_ID: job.id}
+            producer = _producer(job)
+        else:
+            waited = unclaimed.get()
+            if waited is not None:  # the job that was taken here last, with nobody to see its run until now
+                unclaimed.set(None)
+                producer, queue, identity = waited
+                name, kind = names.PROCESS_SPAN.format(queue=queue), SpanKind.CONSUMER
+                attributes |= {names.QUEUE_NAME: queue, names.JOB_NAME: self._name, names.JOB_ID: identity}
+        span = self._providers.tracer.start_span(
+            name,
+            context=here,
+            kind=kind,
+            attributes=attributes,
+            links=None if producer is None else [Link(producer)],
+        )
+        attach(trace.set_span_in_context(span, here))
+        return span, here, job is not None
+
+    def left(self, token: tuple[Span, Context, bool], error: BaseException | None) -> None:
+        """End the span as the call ended, and make current what was so before."""
+        span, before, in_job = token
+        outcome = classify(error)[0]
+        if error is not None and outcome in ERRORS and span.is_recording():
+            span.set_attribute(names.ERROR_TYPE, type_name(error))
+            span.set_status(Status(StatusCode.ERROR, text(str(error), 1024)))
+            if not in_job:  # a job tells of its exception itself
+                span.add_event("exception", exception_attributes(error))
+        if span.is_recording() and outcome is Outcome.CANCELLED:
+            span.set_attribute(names.JOB_OUTCOME, outcome.value)
+        span.end()
+        if trace.get_current_span() is span:
+            attach(before)
+
+
+def _producer(job: Job[Any]) -> SpanContext | None:
+    return job.trace.producer if isinstance(job.trace, Run) else None

@@ -1,0 +1,79 @@
+"""Floor 5: what all queues of one observer share: providers, books, and who listens to which queue."""
+
+import weakref
+from typing import Any
+
+from .._core.consumer import sweep as sweep_consumers
+from .._core.job import Job
+from .._core.ledger import Ledger
+from .._core.observer import Calls, Listener
+from . import interest
+from .books import Books
+from .calls import OtelCalls
+from .listener import OtelListener
+from .providers import FAST, Providers, live, metrics_state, trace_state
+
+
+class Hub:
+    """The OpenTelemetry side of one observer."""
+
+    def __init__(self, tracer_provider: Any, meter_provider: Any, logger_provider: Any) -> None:
+        self.providers = Providers(tracer_provider, meter_provider, logger_provider)
+        self._books = Books(self.providers, self.sweep)
+        self._listeners: weakref.WeakSet[OtelListener] = weakref.WeakSet()
+
+    def watch(self, ledger: Ledger) -> Listener:
+        """Keep the ledger's counts for the exporters, and listen as soon as there is anybody to tell."""
+        self._books.add(ledger)
+        return self.listener(ledger) if self.providers.live() else Dormant(self, ledger)
+
+    def listener(self, ledger: Ledger) -> OtelListener:
+        """Return who tells of the jobs of *ledger*."""
+        listener = OtelListener(self.providers, ledger)
+        self._listeners.add(listener)
+        return listener
+
+    def wrap(self, name: str, function: str) -> Calls:
+        """Return who tells of the calls of an instrumented function."""
+        return OtelCalls(self.providers, name, function)
+
+    def sweep(self) -> None:
+        """Settle the jobs of loops that are closed, and emit what the rate limit held back."""
+        sweep_consumers(self._books.ledgers())
+        for listener in list(self._listeners):
+            listener.sum_up()
+
+
+class Dormant(Listener):
+    """Waits for an SDK: told of every put, it looks whether there is one by now, and then makes way."""
+
+    dormant = True
+
+    def __init__(self, hub: Hub, ledger: Ledger) -> None:
+        self._hub = hub
+        self._ledger = ledger
+
+    if FAST:  # the one call that every put makes while there is no SDK: `live`, without its calls
+
+        def queued(self, job: Job[Any]) -> None:
+            """Make way for the listener that tells, if there is anybody to tell."""
+            if (
+                trace_state._TRACER_PROVIDER is not None
+                or metrics_state._METER_PROVIDER is not None
+                or interest.correlating
+            ):
+                self._wake(job)
+
+    else:
+
+        def queued(self, job: Job[Any]) -> None:
+            """Make way for the listener that tells, if there is anybody to tell."""
+            if live():
+                self._wake(job)
+
+    def _wake(self, job: Job[Any]) -> None:
+        queue = self._ledger.queue()
+        if queue is not None:
+            listener = self._hub.listener(self._ledger)
+            queue._otel_listen(listener)
+            listener.queued(job)

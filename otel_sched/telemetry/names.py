@@ -1,0 +1,184 @@
+"""Floor 5: the telemetry contract: every span, metric and attribute name, once. `docs/telemetry.md` explains them.
+
+A test holds this file against the documentation and whatever else names them.
+"""
+
+from dataclasses import dataclass
+
+SCOPE = "otel_sched"
+
+# Attributes of spans, metrics and log records
+QUEUE_NAME = "otel_sched.queue.name"
+JOB_NAME = "otel_sched.job.name"
+JOB_ID = "otel_sched.job.id"
+JOB_ATTEMPT = "otel_sched.job.attempt"
+JOB_OUTCOME = "otel_sched.job.outcome"
+JOB_WAIT = "otel_sched.job.wait"
+JOB_PRIORITY = "otel_sched.job.priority"
+CORRELATION = "otel_sched.correlation"
+CANCEL_STATE = "otel_sched.cancel.state"
+CANCEL_REASON = "otel_sched.cancel.reason"
+DROP_REASON = "otel_sched.drop.reason"
+TELEMETRY_SIGNAL = "otel_sched.telemetry.signal"
+TELEMETRY_REASON = "otel_sched.telemetry.reason"
+REPEATS = "otel_sched.repeats"
+
+# Attributes of the semantic conventions, all of them stable there
+ERROR_TYPE = "error.type"
+CODE_FUNCTION_NAME = "code.function.name"
+EXCEPTION_TYPE = "exception.type"
+EXCEPTION_MESSAGE = "exception.message"
+EXCEPTION_STACKTRACE = "exception.stacktrace"
+
+SPAN_ATTRIBUTES = (
+    QUEUE_NAME,
+    JOB_NAME,
+    JOB_ID,
+    JOB_ATTEMPT,
+    JOB_OUTCOME,
+    JOB_WAIT,
+    CORRELATION,
+    CANCEL_REASON,
+    ERROR_TYPE,
+    CODE_FUNCTION_NAME,
+)
+
+# Spans
+PUT_SPAN = "put {queue}"
+PROCESS_SPAN = "process {queue}"
+
+# Log records, by event name
+EVENT_EXCEPTION = "otel_sched.job.exception"
+EVENT_TIMEOUT = "otel_sched.job.timeout"
+EVENT_CANCELLED = "otel_sched.job.cancelled"
+EVENT_REPEATED = "otel_sched.job.repeated"
+EVENTS = (EVENT_EXCEPTION, EVENT_TIMEOUT, EVENT_CANCELLED, EVENT_REPEATED)
+
+STACKTRACE_LIMIT = 16 * 1024
+"""Bytes of a stack trace that go out: back ends refuse the whole record beyond their limits."""
+
+BUCKETS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
+)  # fmt: skip
+"""Upper bounds, in seconds, of the wait, run and blocked histograms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One metric: how it is made, and which attributes its points carry beside the queue's name."""
+
+    name: str
+    kind: str
+    unit: str
+    description: str
+    attributes: tuple[str, ...] = ()
+
+
+HISTOGRAM, COUNTER, UPDOWN, GAUGE = (
+    "histogram",
+    "observable counter",
+    "observable up-down counter",
+    "observable gauge",
+)
+
+QUEUE_SIZE = Instrument("otel_sched.queue.size", UPDOWN, "{job}", "Jobs that wait in the queue.")
+QUEUE_CAPACITY = Instrument(
+    "otel_sched.queue.capacity", UPDOWN, "{job}", "How many jobs may wait; no series for an unbounded queue."
+)
+OLDEST_AGE = Instrument(
+    "otel_sched.queue.oldest_job.age",
+    GAUGE,
+    "s",
+    "How long the oldest waiting job has waited; 0 when none waits.",
+)
+PUTS_WAITING = Instrument(
+    "otel_sched.queue.puts.waiting", UPDOWN, "{producer}", "Producers blocked now because the queue is full."
+)
+GETS_WAITING = Instrument("otel_sched.queue.gets.waiting", UPDOWN, "{consumer}", "Consumers that wait for a job now.")
+PUT_BLOCKED = Instrument(
+    "otel_sched.queue.put.blocked.duration",
+    HISTOGRAM,
+    "s",
+    "How long a put waited for room; only those that had to.",
+)
+JOBS_PUT = Instrument("otel_sched.jobs.put", COUNTER, "{job}", "Jobs put into the queue.")
+JOBS_TAKEN = Instrument("otel_sched.jobs.taken", COUNTER, "{job}", "Jobs taken out by consumers.")
+JOBS_FINISHED = Instrument(
+    "otel_sched.jobs.finished", COUNTER, "{job}", "Jobs that ended, by outcome.", (JOB_NAME, JOB_OUTCOME)
+)
+WAIT_DURATION = Instrument(
+    "otel_sched.job.wait.duration", HISTOGRAM, "s", "From put to start; deliberate delay is left out."
+)
+RUN_DURATION = Instrument(
+    "otel_sched.job.run.duration",
+    HISTOGRAM,
+    "s",
+    "From start to the job's end.",
+    (JOB_NAME, JOB_OUTCOME, ERROR_TYPE),
+)
+JOBS_ACTIVE = Instrument("otel_sched.jobs.active", UPDOWN, "{job}", "Jobs that run now.", (JOB_NAME,))
+OLDEST_ACTIVE_AGE = Instrument(
+    "otel_sched.job.oldest_active.age",
+    GAUGE,
+    "s",
+    "How long the longest-running job has been running.",
+    (JOB_NAME,),
+)
+JOBS_CANCELLED = Instrument(
+    "otel_sched.jobs.cancelled",
+    COUNTER,
+    "{job}",
+    "Jobs that were cancelled, by where they were and why.",
+    (JOB_NAME, CANCEL_STATE, CANCEL_REASON),
+)
+JOBS_DROPPED = Instrument(
+    "otel_sched.jobs.dropped",
+    COUNTER,
+    "{job}",
+    "Items that left the queue without being taken.",
+    (DROP_REASON,),
+)
+WORKERS_LIMIT = Instrument("otel_sched.workers.limit", UPDOWN, "{worker}", "Workers of pools.", (JOB_NAME,))
+WORKERS_BUSY = Instrument("otel_sched.workers.busy", UPDOWN, "{worker}", "Workers that have a job now.", (JOB_NAME,))
+TELEMETRY_DROPPED = Instrument(
+    "otel_sched.telemetry.dropped",
+    COUNTER,
+    "{item}",
+    "Telemetry that this library itself held back.",
+    (TELEMETRY_SIGNAL, TELEMETRY_REASON),
+)
+TELEMETRY_ERRORS = Instrument(
+    "otel_sched.telemetry.errors",
+    COUNTER,
+    "{error}",
+    "Failures of observers, each of which was switched off for its queue.",
+    (TELEMETRY_REASON,),
+)
+
+INSTRUMENTS = (
+    QUEUE_SIZE,
+    QUEUE_CAPACITY,
+    OLDEST_AGE,
+    PUTS_WAITING,
+    GETS_WAITING,
+    PUT_BLOCKED,
+    JOBS_PUT,
+    JOBS_TAKEN,
+    JOBS_FINISHED,
+    WAIT_DURATION,
+    RUN_DURATION,
+    JOBS_ACTIVE,
+    OLDEST_ACTIVE_AGE,
+    JOBS_CANCELLED,
+    JOBS_DROPPED,
+    WORKERS_LIMIT,
+    WORKERS_BUSY,
+    TELEMETRY_DROPPED,
+    TELEMETRY_ERRORS,
+)
+
+REPEATED = "repeated"
+"""telemetry.reason of log records that the rate limit held back."""
+OBSERVER_FAILED = "observer"
+"""telemetry.reason of an observer that raised and was switched off."""

@@ -1,0 +1,58 @@
+"""Floor 5: OtelObserver, the default: queues and calls observed through OpenTelemetry's API."""
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from .._core.ledger import Ledger
+from .._core.observer import Calls, Listener, Observer
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+_observers: "weakref.WeakSet[OtelObserver]" = weakref.WeakSet()
+
+
+class OtelObserver(Observer):
+    """Observes queues through OpenTelemetry's API.
+
+    Without an SDK it only waits for one: a queue made before the application sets its providers is observed from the
+    first put after that.
+
+    Args:
+        tracer_provider: Where spans go; by default the global provider, also one that is set later.
+        meter_provider: Where metrics go, likewise.
+        logger_provider: Where log records go, likewise.
+    """
+
+    def __init__(self, *, tracer_provider: Any = None, meter_provider: Any = None, logger_provider: Any = None) -> None:
+        self._given = tracer_provider, meter_provider, logger_provider
+        self._hub: Hub | None = None
+        _observers.add(self)
+
+    @property
+    def hub(self) -> "Hub":
+        """What its queues share, made with the first of them: an import of the library does not load OpenTelemetry."""
+        if self._hub is None:
+            from .hub import Hub
+
+            self._hub = Hub(*self._given)
+        return self._hub
+
+    def watch(self, ledger: Ledger) -> Listener:
+        """Keep the ledger's counts for the exporters, and listen as soon as there is anybody to tell."""
+        return self.hub.watch(ledger)
+
+    def wrap(self, name: str, function: str) -> Calls:
+        """Return who tells of the calls of an instrumented function."""
+        return self.hub.wrap(name, function)
+
+    def sweep(self) -> None:
+        """Settle what can never end by itself: a flush does this first."""
+        if self._hub is not None:
+            self._hub.sweep()
+
+
+def sweep() -> None:
+    """Do so for all observers."""
+    for observer in list(_observers):
+        observer.sweep()

@@ -1,0 +1,68 @@
+"""Floor 5: where telemetry goes: the providers that were passed in, else the global ones, as soon as there are any."""
+
+from typing import Any
+
+from opentelemetry import _logs, metrics, trace
+
+from .._core.version import VERSION
+from . import interest, names
+from .records import suppressed
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.34.0"
+"""The semantic conventions whose stable attributes are used: error.type, exception.*, code.function.name."""
+
+trace_state: Any = trace
+metrics_state: Any = getattr(metrics, "_internal", None)
+FAST = hasattr(trace_state, "_TRACER_PROVIDER") and hasattr(metrics_state, "_METER_PROVIDER")
+"""Whether the variables behind the public functions are where they were: they answer ten times as fast."""
+
+
+def tracing() -> bool:
+    """Say whether the application has set a global tracer provider."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def metering() -> bool:
+    """Say whether the application has set a global meter provider."""
+    return "Proxy" not in type(metrics.get_meter_provider()).__name__
+
+
+def logging_out() -> bool:
+    """Say whether the application has set a global logger provider."""
+    return "Proxy" not in type(_logs.get_logger_provider()).__name__
+
+
+def live() -> bool:
+    """Say whether there is anybody to tell: a provider of traces or metrics, or log lines that want job ids."""
+    return tracing() or metering() or interest.correlating
+
+
+class Providers:
+    """The three providers of one observer, each of which may be None for the global one."""
+
+    def __init__(self, tracer_provider: Any, meter_provider: Any, logger_provider: Any) -> None:
+        self.meter_provider = meter_provider
+        self._logger_provider = logger_provider
+        self.given = any(each is not None for each in (tracer_provider, meter_provider, logger_provider))
+        self.tracer = trace.get_tracer(names.SCOPE, VERSION, tracer_provider, SCHEMA_URL)
+        self._logger: Any = None
+
+    def live(self) -> bool:
+        """Say whether there is anybody to tell."""
+        return self.given or live()
+
+    def logger(self) -> Any:
+        """Return the logger for records of ours, or None where no logger provider was set."""
+        if self._logger is None and (self._logger_provider is not None or logging_out()):
+            self._logger = _logs.get_logger(names.SCOPE, VERSION, self._logger_provider, SCHEMA_URL)
+        return self._logger
+
+    def meter(self, attributes: dict[str, Any] | None = None) -> Any:
+        """Return our meter; with *attributes* one of its own, whose instruments may have other buckets."""
+        if attributes is None:
+            return metrics.get_meter(names.SCOPE, VERSION, self.meter_provider, SCHEMA_URL)
+        provider = self.meter_provider or metrics.get_meter_provider()
+        return provider.get_meter(names.SCOPE, VERSION, SCHEMA_URL, attributes)
+
+
+__all__ = ["FAST", "SCHEMA_URL", "Providers", "live", "metrics_state", "suppressed", "trace_state"]
