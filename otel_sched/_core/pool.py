@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -13,7 +14,7 @@ from .job import Outcome
 from .ledger import current
 from .options import checked_name
 from .repeats import Repeats
-from .runner import Handler, Worker
+from .runner import Worker
 
 T = TypeVar("T")
 logger = logging.getLogger("otel_sched")
@@ -48,7 +49,7 @@ class WorkerPool(Generic[T]):
     def __init__(
         self,
         queue: Broker[T],
-        handler: "Handler",
+        handler: Callable[[T], Awaitable[object]],
         *,
         workers: int = 8,
         name: str | None = None,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import ceil
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .blocking import Blocking, await_item
 from .callsite import creation_name
@@ -101,10 +101,10 @@ class Queue(DropIn[T]):
         if not _INLINED.isdisjoint(cls.__dict__):
             cls._otel_own_container = True
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        kind: Any = with_sidecar(cls) if cls._otel_own_container else cls  # type: ignore[arg-type]
-        made: Self = super().__new__(kind)
-        return made
+    if not TYPE_CHECKING:  # checkers would take its arguments for the constructor's
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+            return super().__new__(with_sidecar(cls) if cls._otel_own_container else cls)
 
     def _init(self, maxsize: int) -> None:
         self._queue = ()

@@ -11,6 +11,7 @@ from .observer import Observer
 from .options import Carry, Correlation, Options, ProcessSpans, Settle
 from .queue import prepared
 
+T = TypeVar("T")
 Q = TypeVar("Q", bound=AsyncioQueue[Any])
 
 _PUBLIC = ("ledger", "settle", "stats", "take")
@@ -36,7 +37,7 @@ class Watched(SidecarObserved[Any]):
 
 
 def watch(
-    queue: Q,
+    queue: AsyncioQueue[T],
     *,
     name: str | None = None,
     settle: Settle = "auto",
@@ -47,7 +48,7 @@ def watch(
     buckets: Sequence[float] | None = None,
     observer: Observer | None = None,
     clock: Clock | None = None,
-) -> Q:
+) -> Observed[T]:
     """Observe a queue that exists, as if it had been made as one of ours, and return it.
 
     It stays the same object of the same class in every respect but `type()`: its class becomes a subclass of its own,
@@ -78,7 +79,7 @@ def watch(
     watched._otel_ledger = ledger
     watched._otel_stand_by()
     watched._otel_observe(ledger, observer)
-    return queue
+    return watched  # type: ignore[no-any-return]
 
 
 def unwatch(queue: Q) -> Q:

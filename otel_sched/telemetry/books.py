@@ -4,7 +4,9 @@ Queues of one name are one series: counts, sizes and capacities add up, ages tak
 leaves its totals behind. One snapshot serves all instruments of a collection, so that the numbers belong together.
 """
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -29,6 +31,7 @@ class Books:
         self._fold_at = 64
         self._here = threading.local()
         self._before = before_collecting
+        _all_books.add(self)
         meter = providers.meter()
         for instrument, points in _POINTS.items():
             _CREATE[instrument.kind](meter)(
@@ -92,6 +95,19 @@ class Books:
         served.add(instrument)
         books: Sums = self._here.books
         return books
+
+
+_all_books: "weakref.WeakSet[Books]" = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """Give a forked child locks that no thread of its parent held."""
+    for books in list(_all_books):
+        books._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def _sum(into: Snapshot, more: Snapshot) -> Snapshot:

@@ -7,7 +7,7 @@ from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
 from .._core.consumer import classify
-from .._core.job import Job, Outcome, type_name
+from .._core.job import Job, type_name
 from .._core.ledger import current_job
 from .._core.observer import Calls
 from . import names
@@ -25,7 +25,7 @@ class OtelCalls(Calls):
         self._name = name
         self._function = function
 
-    def entered(self) -> tuple[Span, Context, bool] | None:
+    def entered(self) -> tuple[Span, Context, Job[Any] | None, SpanKind] | None:
         """Start a span and make it current."""
         if not self._providers.live():
             return None
@@ -52,18 +52,18 @@ class OtelCalls(Calls):
             links=None if producer is None else [Link(producer)],
         )
         attach(trace.set_span_in_context(span, here))
-        return span, here, job is not None
+        return span, here, job, kind
 
-    def left(self, token: tuple[Span, Context, bool], error: BaseException | None) -> None:
+    def left(self, token: tuple[Span, Context, Job[Any] | None, SpanKind], error: BaseException | None) -> None:
         """End the span as the call ended, and make current what was so before."""
-        span, before, in_job = token
+        span, before, job, kind = token
         outcome = classify(error)[0]
         if error is not None and outcome in ERRORS and span.is_recording():
             span.set_attribute(names.ERROR_TYPE, type_name(error))
             span.set_status(Status(StatusCode.ERROR, text(str(error), 1024)))
-            if not in_job:  # a job tells of its exception itself
+            if job is None:  # a job tells of its exception itself
                 span.add_event("exception", exception_attributes(error))
-        if span.is_recording() and outcome is Outcome.CANCELLED:
+        if kind is SpanKind.CONSUMER and span.is_recording():
             span.set_attribute(names.JOB_OUTCOME, outcome.value)
         span.end()
         if trace.get_current_span() is span:

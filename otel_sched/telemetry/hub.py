@@ -18,7 +18,8 @@ class Hub:
     """The OpenTelemetry side of one observer."""
 
     def __init__(self, tracer_provider: Any, meter_provider: Any, logger_provider: Any) -> None:
-        self.providers = Providers(tracer_provider, meter_provider, logger_provider)
+        self.given = tracer_provider, meter_provider, logger_provider  # held: their ids are a key
+        self.providers = Providers(*self.given)
         self._books = Books(self.providers, self.sweep)
         self._listeners: weakref.WeakSet[OtelListener] = weakref.WeakSet()
 
@@ -42,6 +43,18 @@ class Hub:
         sweep_consumers(self._books.ledgers())
         for listener in list(self._listeners):
             listener.sum_up()
+
+
+_hubs: "weakref.WeakValueDictionary[tuple[int, ...], Hub]" = weakref.WeakValueDictionary()
+
+
+def hub_of(*providers: Any) -> Hub:
+    """Return the hub of these three providers, one for all their observers: a meter's instruments exist once."""
+    key = tuple(id(each) for each in providers)
+    hub = _hubs.get(key)
+    if hub is None:
+        hub = _hubs[key] = Hub(*providers)
+    return hub
 
 
 class Dormant(Listener):

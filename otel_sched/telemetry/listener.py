@@ -80,6 +80,7 @@ class OtelListener(Listener):
             return False
         if own_worker and options.process_spans == "never":
             self.waited(job)
+            job.trace = None
             return True
         run = job.trace = start(self._providers.tracer, self, job, options, base, self._process_name)
         self._wait.record(job.wait, self._queue, context=run.context)
@@ -106,28 +107,28 @@ class OtelListener(Listener):
 
     def settled(self, job: Job[Any]) -> None:
         """Record the run, tell of a failure, end the span, and make current what was so before."""
-        run = job.trace
-        if not isinstance(run, Run):
-            self._failures.tell(job, None, None)
-            return
-        span, outcome = run.span, str(job.outcome)
+        run = job.trace if isinstance(job.trace, Run) else None
+        context = None if run is None else run.context
         error_type = self._failures.error_type(job)
-        settled_at = job.settled_at or 0.0
-        self._run.record(
-            max(0.0, settled_at - (job.taken_at or settled_at)),
-            self._run_attributes_of(job.name, outcome, error_type),
-            context=run.context,
-        )
-        self._failures.tell(job, span, run.context)
-        if span.is_recording():
-            span.set_attribute(names.JOB_OUTCOME, outcome)
-            if error_type is not None:
-                span.set_attribute(names.ERROR_TYPE, error_type)
-            if job.reason is not None:
-                span.set_attribute(names.CANCEL_REASON, job.reason.value)
-            since = max(0.0, self._ledger.now() - settled_at)
-            span.end(time.time_ns() - int(since * 1e9))
-        leave(run)
+        if job.taken_at is not None and job.settled_at is not None:
+            attributes = self._run_attributes_of(job.name, str(job.outcome), error_type)
+            self._run.record(max(0.0, job.settled_at - job.taken_at), attributes, context=context)
+        self._failures.tell(job, None if run is None else run.span, context)
+        if run is not None:
+            self._end(run.span, job, error_type)
+            leave(run)
+
+    def _end(self, span: Any, job: Job[Any], error_type: str | None) -> None:
+        if not span.is_recording():
+            return
+        span.set_attribute(names.JOB_OUTCOME, str(job.outcome))
+        if error_type is not None:
+            span.set_attribute(names.ERROR_TYPE, error_type)
+        if job.reason is not None:
+            span.set_attribute(names.CANCEL_REASON, job.reason.value)
+        since = max(0.0, self._ledger.now() - (job.settled_at or 0.0))
+        # The wall clock may have been set back meanwhile; a span must not end before it began.
+        span.end(max(time.time_ns() - int(since * 1e9), getattr(span, "start_time", None) or 0))
 
     def sum_up(self) -> None:
         """Emit what the rate limit held back."""

@@ -33,9 +33,9 @@ class OtelObserver(Observer):
     def hub(self) -> "Hub":
         """What its queues share, made with the first of them: an import of the library does not load OpenTelemetry."""
         if self._hub is None:
-            from .hub import Hub
+            from .hub import hub_of
 
-            self._hub = Hub(*self._given)
+            self._hub = hub_of(*self._given)
         return self._hub
 
     def watch(self, ledger: Ledger) -> Listener:
