@@ -46,10 +46,12 @@ __all__ = [
 set_default_observer(OtelObserver())
 
 
-def __getattr__(name: str) -> Any:
-    """Load `configure` when it is first asked for: whoever sets up an SDK of their own need not pay for it."""
-    if name in ("Telemetry", "configure"):
-        from .telemetry import setup
+if not TYPE_CHECKING:  # a module that has it has every name, for type checkers
 
-        return getattr(setup, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Load `configure` when it is first asked for: whoever sets up an SDK of their own need not pay for it."""
+        if name in ("Telemetry", "configure"):
+            from .telemetry import setup
+
+            return getattr(setup, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

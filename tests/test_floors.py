@@ -23,7 +23,7 @@ FLOORS: dict[int, str] = {
     3: "_core.consumer _core.observed _core.queue _core.runner _core.stats _core.tracker",
     4: "_core.pool _core.watch _core.wrap",
     5: "telemetry testing",
-    6: "__init__ cli demo distro instrumentor",
+    6: "__init__ __main__ cli demo distro instrumentor",
 }
 WINGS = 5  # the floor whose packages never import one another
 
@@ -37,6 +37,7 @@ GUESTS: dict[str, str] = {
     "cli": "",
     "distro": "opentelemetry",
     "__init__": "",
+    "__main__": "",
 }
 
 FILE_LINES = 300

@@ -197,11 +197,17 @@ def _no_task() -> None:
     return None
 
 
-def _context_of(task: asyncio.Task[Any]) -> contextvars.Context:
-    if sys.version_info >= (3, 12):
+if sys.version_info >= (3, 12):
+
+    def _context_of(task: asyncio.Task[Any]) -> contextvars.Context:
         return task.get_context()
-    # Python 3.11 has no Task.get_context(); the garbage collector knows what a task refers to.
-    return next((each for each in gc.get_referents(task) if type(each) is contextvars.Context), contextvars.Context())
+
+else:
+
+    def _context_of(task: asyncio.Task[Any]) -> contextvars.Context:
+        """Do what Task.get_context() does from 3.12 on: the garbage collector knows what a task refers to."""
+        found = (each for each in gc.get_referents(task) if type(each) is contextvars.Context)
+        return next(found, contextvars.Context())
 
 
 def _is_get(coroutine: Any) -> bool:

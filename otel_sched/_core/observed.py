@@ -160,7 +160,7 @@ class Observed(asyncio.Queue[T]):
         before = self._otel_deliver
         self._otel_deliver = self._otel_discard
         try:
-            super().shutdown(immediate)  # type: ignore[misc]
+            super().shutdown(immediate)  # type: ignore[misc, unused-ignore]
         finally:
             self._otel_deliver = before
 

@@ -131,7 +131,7 @@ class Tracker:
 
     def entering(self) -> None:
         """Note that the calling asyncio task goes to get(): with "next_get" this is where its last job ends."""
-        consumer = known_consumer()
+        consumer = consumer_here()
         if consumer is not None:
             consumer.awaits = True
             if consumer.jobs:

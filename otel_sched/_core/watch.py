@@ -104,4 +104,14 @@ def _watched_class(cls: type[Any]) -> type[Any]:
     """Return the class of watched queues of *cls*: what *cls* itself defines under our public names wins."""
     body: dict[str, Any] = {"__slots__": (), "__module__": cls.__module__, "__qualname__": cls.__qualname__}
     body |= {public: getattr(cls, public) for public in _PUBLIC if hasattr(cls, public)}
+    if not hasattr(cls, "shutdown"):
+        body["shutdown"] = property(_no_shutdown)
     return type(cls.__name__, (Watched, cls), body)
+
+
+def _no_shutdown(queue: Any) -> None:
+    """Say so where the queue's own class has no shutdown(): Python 3.11 and 3.12."""
+    raise AttributeError(
+        f"{type(queue).__name__!r} object has no attribute 'shutdown': asyncio has it from Python 3.13 on; "
+        "otel_sched.Queue has it everywhere"
+    )

@@ -57,6 +57,7 @@ class Failures:
             if span is not None and failed and job.error is not None and span.is_recording():
                 span.add_event("exception", exception_attributes(job.error))
             return
+        job.ledger.reporting = True
         held = self._repeats.allow((job.outcome.value, job.error_type), job.ledger.now())
         if held is None:
             job.ledger.held += 1

@@ -107,14 +107,29 @@ async def the_three_verbs_of_a_broker(queue: Queue[Order]) -> None:
     queue.settle(job, Outcome.OK)
 
 
-def a_watched_queue_keeps_its_type() -> None:
-    class Jobs(asyncio.Queue[bytes]):
-        """A subclass of the application's."""
+class Jobs(asyncio.Queue[bytes]):
+    """A subclass of the application's."""
 
-    assert_type(watch(asyncio.Queue[int](), name="plain"), asyncio.Queue[int])
-    assert_type(watch(Jobs(), settle="task_done", correlation="parent"), Jobs)
-    assert_type(unwatch(Jobs()), Jobs)
-    watch([1, 2, 3])  # type: ignore[type-var]
+    def peek(self) -> bytes:
+        """Be a method of its own."""
+        return b""
+
+
+async def a_watched_queue_has_stats_and_can_have_a_pool(shop: "Shop") -> None:
+    orders = watch(asyncio.Queue[Order](), name="orders")
+    assert_type(await orders.get(), Order)
+    assert_type(orders.stats(), Stats)
+    WorkerPool(orders, shop.sell)
+    plain: asyncio.Queue[Order] = orders
+    plain.task_done()
+    watch([1, 2, 3])  # type: ignore[arg-type]
+
+
+def a_queue_that_is_watched_where_it_stands_keeps_its_type() -> None:
+    jobs = Jobs()
+    watch(jobs, settle="task_done", correlation="parent")
+    assert_type(jobs.peek(), bytes)
+    assert_type(unwatch(jobs), Jobs)
 
 
 # Jobs.
