@@ -38,4 +38,4 @@ lint:
 
 ## make bench          ratios against plain asyncio, in one process
 bench:
-	$(call with) "$$python" -m benchmarks $(ARGS)
+	$(call with,test) "$$python" -m benchmarks $(ARGS)

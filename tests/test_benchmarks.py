@@ -92,7 +92,7 @@ def test_incomplete_telemetry_is_no_figure() -> None:
         sdk.tracer_provider.get_tracer("test").start_span("one").end()
         sdk.meter_provider.get_meter("test").create_counter("jobs.sent").add(3)
     sdk.expect(spans=1, jobs_sent=3)
-    with pytest.raises(RuntimeError, match="not complete: expected .*'spans': 2.* there came .*'spans': 1"):
+    with pytest.raises(RuntimeError, match=r"not complete: expected .*'spans': 2.* there came .*'spans': 1"):
         sdk.expect(spans=2)
 
 

@@ -26,7 +26,7 @@ def tables(heading: str) -> list[dict[str, str]]:
     _, _, text = PAGE.partition(f"\n{heading}\n")
     assert text, f"docs/telemetry.md has no heading {heading!r}"
     section = re.split(r"^#+ ", text, maxsplit=1, flags=re.MULTILINE)[0]
-    lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines() if "|" in line]
+    lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in section.splitlines() if line.startswith("|")]
     rows: list[dict[str, str]] = []
     header: list[str] = []
     for above, line in zip([None, *lines], lines, strict=False):

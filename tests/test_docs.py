@@ -7,12 +7,15 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import otel_sched
+from tests.test_floors import FLOORS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -106,6 +109,33 @@ def test_programs_in_the_documentation_parse(page: Path) -> None:
             compile(text, page.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
+def programs() -> Iterator[Any]:
+    """Yield the blocks, outside the tutorial, that are whole programs: those that run an event loop."""
+    for page in PAGES:
+        blocks = [text for language, text in BLOCK.findall(page.read_text("utf-8")) if language == "python"]
+        for number, text in enumerate(blocks, 1):
+            if page.name != "tutorial.md" and re.search(r"^(asyncio\.)?run\(|    asyncio\.run\(", text, re.MULTILINE):
+                yield pytest.param(text, id=f"{page.relative_to(ROOT)}-{number}")
+
+
+@pytest.mark.parametrize("program", list(programs()))
+def test_whole_programs_in_the_documentation_run(program: str, tmp_path: Path) -> None:
+    """A block that starts an event loop ends well, with nothing exported and warnings as errors."""
+    (tmp_path / "app.py").write_text(program, "utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    environment |= {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "app.py"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_page_is_in_the_index() -> None:
     """docs/README.md links to every page below docs/."""
     index = (DOCS / "README.md").read_text("utf-8")
@@ -113,23 +143,20 @@ def test_every_page_is_in_the_index() -> None:
     assert pages == {target for target in re.findall(r"\]\(([\w/.-]+\.md)\)", index) if not target.startswith("../")}
 
 
-def public_names() -> set[str]:
-    """Return what the front door offers: what it imports under the same name, and what it loads when asked."""
-    tree = ast.parse((ROOT / "otel_sched" / "__init__.py").read_text("utf-8"))
-    names = {
-        alias.asname
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-        if alias.asname is not None
+def test_the_design_has_every_module_on_its_floor() -> None:
+    """The table in docs/design.md is the one that tests/test_floors.py enforces."""
+    table = re.findall(r"^\| (\d) \| ([^|]+) \|", (DOCS / "design.md").read_text("utf-8"), re.MULTILINE)
+    documented = {int(floor): set(re.findall(r"`(?:_core/)?(\w+)/?`", modules)) for floor, modules in table}
+    assert documented == {
+        floor: {entry.removeprefix("_core.") for entry in entries.split()} - {"_core"}
+        for floor, entries in FLOORS.items()
     }
-    return names | {"configure", "Telemetry"}
 
 
 def test_the_reference_knows_every_public_name() -> None:
     """Each name of the front door has a heading or stands in a table of docs/reference.md."""
     reference = (DOCS / "reference.md").read_text("utf-8")
-    missing = {name for name in public_names() if f"`{name}" not in reference}
+    missing = {name for name in otel_sched.__all__ if not re.search(rf"`{name}\b", reference)}
     assert not missing
 
 
@@ -147,7 +174,9 @@ def test_the_reference_knows_every_member(name: str) -> None:
     missing = {
         member
         for member in members - internal.get(name, set())
-        if not member.startswith("_") and member not in ("settings", "args", "kwargs") and f"`{member}" not in reference
+        if not member.startswith("_")
+        and member not in ("settings", "args", "kwargs")
+        and not re.search(rf"`{member}\b", reference)
     }
     assert not missing
 

@@ -116,6 +116,12 @@ def known_consumer() -> Consumer | None:
     return consumer if consumer is not None and consumer.task() is running_task() else None
 
 
+def task_names() -> tuple[str, str]:
+    """Return the short and the full name of the coroutine function that the calling asyncio task runs."""
+    task = running_task()
+    return ("unknown", "") if task is None else _names(task.get_coro())
+
+
 def sweep(ledgers: Iterable[Ledger] = ()) -> None:
     """Settle jobs whose asyncio task can never finish: destroyed ones, and those on loops that were closed."""
     while _lost:

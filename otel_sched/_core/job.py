@@ -2,7 +2,6 @@
 
 import itertools
 import os
-from collections.abc import Iterator
 from contextvars import Context
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -53,19 +52,14 @@ class DropReason(StrEnum):
     """Still waiting when the queue ceased to be watched."""
 
 
-def _new_ids() -> Iterator[str]:
-    """Yield job ids that are unique across processes: a random prefix, then a count."""
-    prefix = os.urandom(5).hex()
-    return (f"{prefix}{n:06x}" for n in itertools.count(1))
-
-
-_ids = _new_ids()
+_prefix = os.urandom(5).hex()
+_numbers = itertools.count(1)
 
 
 def _reseed() -> None:
-    """Give a forked child ids of its own."""
-    global _ids
-    _ids = _new_ids()
+    """Give a forked child ids of its own; the count goes on, for jobs from before the fork have theirs."""
+    global _prefix
+    _prefix = os.urandom(5).hex()
 
 
 if hasattr(os, "register_at_fork"):
@@ -101,7 +95,12 @@ class Job(Generic[T]):
     attempt = 1
     """Which try this is, counted from one."""
 
-    # Declared for type checkers; a slot not written yet reads as None (`__getattr__`).
+    # A slot not written yet reads as None (`__getattr__`). There is no constructor: calling one takes longer than all
+    # the rest of a put. See `new_job`.
+    _id: int
+    item: T
+    ledger: Any
+    put_at: float
     outcome: Outcome | None
     reason: CancelReason | None
     taken_at: float | None
@@ -114,11 +113,6 @@ class Job(Generic[T]):
     series: Any
     outer: BaseException | None
     context: Context | None
-
-    def __init__(self, item: T, ledger: Any, put_at: float) -> None:
-        self.item = item
-        self.ledger = ledger
-        self.put_at = put_at
 
     def __getattr__(self, name: str) -> None:
         """Read a slot that was not written yet: a put must not pay for what only a take needs."""
@@ -135,10 +129,10 @@ class Job(Generic[T]):
     def id(self) -> str:
         """A short id, unique across processes; made when first asked for."""
         try:
-            return self._id
+            number = self._id
         except AttributeError:
-            self._id: str = next(_ids)
-        return self._id
+            number = self._id = next(_numbers)
+        return f"{_prefix}{number:06x}"  # kept as a number: a string would take twice the room in every traced job
 
     @property
     def queue(self) -> str:
@@ -181,6 +175,15 @@ class Job(Generic[T]):
     def __repr__(self) -> str:
         state = self.outcome or ("waiting" if self.taken_at is None else "running")
         return f"<Job {self.id} of {self.queue!r}: {state}>"
+
+
+def new_job(item: T, ledger: Any, put_at: float) -> Job[T]:
+    """Return the job of an item put at *put_at* into the queue whose books are *ledger*."""
+    job: Job[T] = Job()
+    job.item = item
+    job.ledger = ledger
+    job.put_at = put_at
+    return job
 
 
 def type_name(error: BaseException) -> str:

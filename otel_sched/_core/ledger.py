@@ -11,8 +11,9 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from .clock import Clock
-from .job import CancelReason, CancelState, DropReason, Job, Outcome, type_name
+from .job import CancelReason, CancelState, DropReason, Job, Outcome, new_job, type_name
 from .options import Options
+from .snapshot import SeriesCounts, Snapshot
 
 MAX_JOB_NAMES = 100
 OVERFLOW = "other"
@@ -86,70 +87,6 @@ class Series:
         return {name: count for name, count in counts if count}
 
 
-class SeriesCounts:
-    """What a snapshot holds of one job name. (Plain, as `Snapshot`: making a dataclass costs an import 1 ms.)"""
-
-    __slots__ = ("cancels", "oldest_active_age", "outcomes", "taken")
-
-    def __init__(
-        self,
-        outcomes: dict[str, int] | None = None,
-        cancels: dict[tuple[str, str], int] | None = None,
-    ) -> None:
-        self.taken = 0
-        self.outcomes = {} if outcomes is None else outcomes
-        self.cancels = {} if cancels is None else cancels
-        self.oldest_active_age = 0.0
-
-    @property
-    def active(self) -> int:
-        return self.taken - sum(self.outcomes.values())
-
-
-class Snapshot:
-    """The books at one instant; `series` is keyed by job name, "" for jobs that ended before they were taken."""
-
-    __slots__ = (
-        "capacity",
-        "dropped",
-        "errors",
-        "gets_waiting",
-        "held",
-        "limits",
-        "oldest_age",
-        "put",
-        "puts_waiting",
-        "series",
-        "taken",
-    )
-
-    def __init__(self, capacity: int | None = None, errors: int = 0, held: int = 0) -> None:
-        self.capacity = capacity
-        self.errors = errors
-        self.held = held
-        self.put = self.taken = self.puts_waiting = self.gets_waiting = 0
-        self.oldest_age = 0.0
-        self.dropped: dict[str, int] = {}
-        self.limits: dict[str, int] = {}
-        self.series: dict[str, SeriesCounts] = {}
-
-    @property
-    def unstarted(self) -> int:
-        return sum(self.series[""].outcomes.values()) if "" in self.series else 0
-
-    @property
-    def finished(self) -> int:
-        return sum(sum(each.outcomes.values()) for each in self.series.values())
-
-    @property
-    def active(self) -> int:
-        return self.taken - self.finished + self.unstarted
-
-    @property
-    def size(self) -> int:
-        return self.put - self.taken - self.unstarted - sum(self.dropped.values())
-
-
 class Ledger:
     """Counts, names and open jobs of one queue; it outlives the queue where an observer needs its totals."""
 
@@ -167,6 +104,8 @@ class Ledger:
         self.errors = 0
         self.held = 0
         """Log records that the rate limit held back."""
+        self.closed = False
+        """Whether the queue is gone, so that nothing but what is open will change here."""
         self.following = False
         """Whether anybody listens, so that jobs are followed and not only counted."""
         self.reporting = False
@@ -196,11 +135,12 @@ class Ledger:
     def admit(self, item: Any) -> Job[Any]:
         """Count an item that came in past `put`, through the container itself."""
         self.put += 1
-        return Job(item, self, self.now())
+        return new_job(item, self, self.now())
 
     def lose(self, count: int, reason: DropReason = DropReason.CLEARED) -> None:
         """Count items that left without being taken."""
-        self.dropped[reason.value] = self.dropped.get(reason.value, 0) + count
+        if count:
+            self.dropped[reason.value] = self.dropped.get(reason.value, 0) + count
 
     def discard(self, job: Job[Any], reason: CancelReason) -> None:
         """Settle a job that is cancelled before anybody took it."""
@@ -247,6 +187,7 @@ class Ledger:
     def retire(self, reason: DropReason = DropReason.COLLECTED) -> None:
         """Close the books: the queue is gone, or is not watched any more."""
         self.queue = _nothing
+        self.closed = True
         left = self.snapshot().size  # ints only: this may run inside the garbage collector
         if left > 0:
             self.lose(left, reason)
@@ -270,8 +211,8 @@ class Ledger:
         self._ages(result)
         queue = self.queue()
         if queue is not None:
-            result.puts_waiting = len(queue._putters)
-            result.gets_waiting = len(queue._getters)
+            result.puts_waiting = len(getattr(queue, "_putters", ()))  # of another broker's, nobody may wait here
+            result.gets_waiting = len(getattr(queue, "_getters", ()))
         for series, limit in list(self.limits.items()):
             result.limits[series.name] = limit
         return result

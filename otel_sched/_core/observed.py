@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .blocking import await_item, await_room
-from .job import CancelReason, Job, Outcome
+from .consumer import task_names
+from .job import CancelReason, Job, Outcome, new_job
 from .ledger import LEASED, Ledger, Series
 from .observer import Listener, Observer, default_observer, hook
 from .stats import Stats, stats_of
@@ -19,6 +20,18 @@ from .tracker import Tracker
 from .waiting import Sidecar
 
 T = TypeVar("T")
+V = TypeVar("V")
+
+
+class FromLedger(Generic[V]):
+    """An attribute read from the books, which gives way to an attribute of that name of a program's own."""
+
+    def __init__(self, read: Callable[[Ledger], V], doc: str) -> None:
+        self._read = read
+        self.__doc__ = doc
+
+    def __get__(self, queue: Any, owner: Any = None) -> V:
+        return self._read(queue._otel_ledger)
 
 
 class Observed(asyncio.Queue[T]):
@@ -41,10 +54,7 @@ class Observed(asyncio.Queue[T]):
     _otel_deliver: Any
     _otel_silent: Series
 
-    @property
-    def ledger(self) -> Ledger:
-        """The books: name, options, counts."""
-        return self._otel_ledger
+    ledger = FromLedger(lambda ledger: ledger, "The books: name, options, counts.")
 
     def stats(self) -> Stats:
         """Return a frozen snapshot of its counts, the same numbers that the dashboards show."""
@@ -57,7 +67,10 @@ class Observed(asyncio.Queue[T]):
         self._otel_queued = self._otel_deliver = None
         self._otel_silent = ledger.series("unknown", "")
         ledger.watch_queue(self)
-        self._otel_listen((observer or default_observer()).watch(ledger))
+        try:
+            self._otel_listen((observer or default_observer()).watch(ledger))
+        except Exception:
+            self._otel_tracker.fail("watch")
 
     def _otel_listen(self, listener: Listener | None) -> None:
         """Tell *listener* from now on; for a dormant one no job is followed."""
@@ -66,6 +79,8 @@ class Observed(asyncio.Queue[T]):
         if self._otel_ledger.options.carry == "context":
             self._otel_queued = partial(_carry_context, self._otel_queued)
         following = listener is not None and not listener.dormant
+        if following and self._otel_deliver is None:
+            self._otel_tracker.wake(self._otel_silent)
         self._otel_deliver = self._otel_tracker.deliver if following else None
         self._otel_ledger.following = following
 
@@ -79,7 +94,7 @@ class Observed(asyncio.Queue[T]):
         """Make the job of an item that is being put, and tell of it."""
         ledger = self._otel_ledger
         ledger.put += 1
-        job: Job[Any] = Job(item, ledger, ledger.now())
+        job: Job[Any] = new_job(item, ledger, ledger.now())
         if self._otel_queued is not None:
             try:
                 self._otel_queued(job)
@@ -108,12 +123,13 @@ class Observed(asyncio.Queue[T]):
 
         Args:
             series: The counts it stands under, from `ledger.series(name, function)`; a pool passes its handler's.
+                By default those of the calling coroutine function.
 
         Raises QueueShutDown when there will never be another.
         """
         if self.empty():
             await await_item(self)
-        return self._otel_leased(self._otel_take_nowait(), series or self._otel_silent)
+        return self._otel_leased(self._otel_take_nowait(), series or self._otel_ledger.series(*task_names()))
 
     def _otel_take_nowait(self) -> Job[T]:
         """Take a job the way get_nowait() takes its item."""
@@ -157,10 +173,14 @@ class Observed(asyncio.Queue[T]):
 
     def shutdown(self, immediate: bool = False) -> None:
         """Refuse puts from now on, and gets once it is empty; with *immediate* what waits in it is cancelled."""
+        self._otel_shutdown(immediate)
+
+    def _otel_shutdown(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the shutdown() of the queue's own class; what it takes out of the queue is cancelled."""
         before = self._otel_deliver
         self._otel_deliver = self._otel_discard
         try:
-            super().shutdown(immediate)  # type: ignore[misc, unused-ignore]
+            return super().shutdown(*args, **kwargs)  # type: ignore[misc, unused-ignore]
         finally:
             self._otel_deliver = before
 

@@ -5,7 +5,7 @@ telemetry can neither slow nor break the work it watches.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .job import Job
@@ -40,6 +40,9 @@ class Listener:
     def waited(self, job: Job[Any]) -> None:
         """A job was taken where its run cannot be seen: the wait is all there is to tell."""
 
+    def passed(self) -> None:
+        """task_done() was called for a job that was only waited for."""
+
     def settling(self, job: Job[Any]) -> None:
         """A job is about to end and no exception is in sight; `job.note_error` tells of one that was swallowed."""
 
@@ -50,8 +53,8 @@ class Listener:
 class Calls:
     """Told of the calls of one coroutine function that `instrument` wraps; the two come in pairs, in one context."""
 
-    def entered(self) -> Any:
-        """A call begins; what this returns comes back in `left`."""
+    def entered(self, items: Sequence[Any]) -> Any:
+        """A call with the arguments *items* begins; what this returns comes back in `left`."""
 
     def left(self, token: Any, error: BaseException | None) -> None:
         """The call has returned, or raised *error*."""

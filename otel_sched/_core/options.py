@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 from typing import Any, Literal, get_args
 
 Settle = Literal["auto", "task_done", "next_get"]
@@ -44,8 +45,8 @@ def _checked_buckets(buckets: Any) -> tuple[float, ...]:
         bounds = tuple(float(bound) for bound in buckets)
     except (TypeError, ValueError):
         raise TypeError(f"buckets must be a sequence of numbers (seconds), got {buckets!r}") from None
-    if not bounds or any(low >= high for low, high in pairwise(bounds)):
-        raise ValueError(f"buckets must be upper bounds in rising order, in seconds; got {buckets!r}")
+    if not bounds or not all(map(isfinite, bounds)) or any(low >= high for low, high in pairwise(bounds)):
+        raise ValueError(f"buckets must be finite upper bounds in rising order, in seconds; got {buckets!r}")
     return bounds
 
 

@@ -82,6 +82,7 @@ class WorkerPool(Generic[T]):
         self._repeats = Repeats()
         self._deaths = 0
         self._state = "new"
+        self._over = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -104,10 +105,11 @@ class WorkerPool(Generic[T]):
     def resize(self, workers: int) -> None:
         """Change the number of workers. More start at once; fewer end when they have finished what they work on."""
         _checked_workers(workers)
-        if self._state == "running":
+        working = self._state in ("running", "stopping")
+        if working:
             self._queue.ledger.add_limit(self._series, workers - self._limit)
         self._limit = workers
-        if self._state == "running":
+        if working:
             self._fill()
 
     def stats(self) -> PoolStats:
@@ -124,10 +126,18 @@ class WorkerPool(Generic[T]):
     async def stop(self, grace: float | None = None) -> None:
         """Drain for at most *grace* seconds (by default the pool's), then cancel what still runs, and end.
 
-        A cancellation while it drains ends the draining. What waits in the queue after that stays there.
+        A cancellation while it drains ends the draining. What waits in the queue after that stays there. While
+        somebody else stops the pool already, this waits until that is done.
+
+        Raises RuntimeError in a handler of this pool, which would wait for itself.
         """
-        if self._state != "running":
+        if self._state in ("new", "stopped"):
             self._state = "stopped"
+            return
+        if asyncio.current_task() in [worker.task for worker in self._workers]:
+            raise RuntimeError(f"a handler of pool {self.name!r} cannot stop it: stop() would wait for that handler")
+        if self._state != "running":
+            await self._over.wait()
             return
         self._state = "stopping"
         grace = self._grace if grace is None else _checked_grace(grace)
@@ -144,6 +154,10 @@ class WorkerPool(Generic[T]):
                     running,
                     waiting,
                 )
+        else:
+            waiting = self._queue.ledger.snapshot().size
+            if waiting and not self._workers:
+                logger.warning("pool %r: no worker is left; %d jobs stay in the queue", self.name, waiting)
         finally:
             await self._end()
 
@@ -159,6 +173,7 @@ class WorkerPool(Generic[T]):
 
     async def _end(self) -> None:
         """Cancel all workers, leave behind those that will not go, and close the books on the pool."""
+        self._state, limit = "ending", self._limit
         workers, self._workers = self._workers, []
         tasks = {worker.task: worker for worker in workers if worker.task is not None}
         for task, worker in tasks.items():
@@ -169,7 +184,8 @@ class WorkerPool(Generic[T]):
                 await asyncio.wait(tasks, timeout=CANCEL_WAIT)
         finally:
             self._state = "stopped"
-            self._queue.ledger.add_limit(self._series, -self._limit)
+            self._over.set()
+            self._queue.ledger.add_limit(self._series, -limit)
             self._leave_behind([worker for task, worker in tasks.items() if not task.done()])
             for key, held in self._repeats.take_held().items():
                 logger.warning("pool %r: %d more jobs failed with %s and were not logged", self.name, held, key)
@@ -212,16 +228,18 @@ class WorkerPool(Generic[T]):
     def _ended(self, worker: Worker, task: "asyncio.Task[None]") -> None:
         if worker in self._workers:
             self._workers.remove(worker)
-        if task.cancelled():
-            died = not worker.retiring
-        else:
-            error = task.exception()
-            died = error is not None
-            if error is not None:
-                logger.critical("pool %r: worker %s died; it is replaced", self.name, worker.name, exc_info=error)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):  # the program ends: no time for new workers
+            return
+        died = not worker.retiring if task.cancelled() else error is not None
+        if error is not None:
+            logger.critical("pool %r: worker %s died; it is replaced", self.name, worker.name, exc_info=error)
+            if worker.job is not None:
+                self._queue.settle(worker.job, Outcome.ABANDONED)
         if died and self._state == "running":
             self._deaths += 1
-            delay = 0.0 if self._deaths == 1 else REPLACE_DELAY
+            # One that was cancelled may be the first of all: whoever ends a program cancels every asyncio task.
+            delay = 0.0 if self._deaths == 1 and error is not None else REPLACE_DELAY
             task.get_loop().call_later(delay, self._replace)
 
     def _replace(self) -> None:

@@ -1,91 +1,19 @@
 """Floor 3, HOT: the drop-in queues. Every item passes through asyncio's overridable `_put` and `_get` exactly once."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from math import ceil
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .blocking import Blocking, await_item
-from .callsite import creation_name
-from .clock import Clock, monotonic
+from .dropin import DropIn
 from .errors import QueueShutDown
 from .job import Job
 from .ledger import Ledger
 from .observed import Observed, SidecarObserved
 from .observer import Observer
-from .options import Carry, Correlation, Options, ProcessSpans, Settle, checked_maxsize, checked_name
 from .waiting import JobDeque
 
 T = TypeVar("T")
-
-
-class DropIn(Observed[T], Blocking[T]):
-    """asyncio's constructor and coroutines, with a name and the telemetry arguments."""
-
-    name: str
-    """The name of its series on every dashboard."""
-
-    def __init__(
-        self,
-        maxsize: int = 0,
-        *,
-        name: str | None = None,
-        settle: Settle = "auto",
-        process_spans: ProcessSpans = "auto",
-        correlation: Correlation = "auto",
-        producer_spans: bool = True,
-        carry: Carry | None = None,
-        buckets: Sequence[float] | None = None,
-        observer: Observer | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        """Make a queue that holds at most *maxsize* items; any number when it is 0.
-
-        Args:
-            name: What dashboards call it. Queues of one name are one series. By default the place of its creation,
-                such as `shop.orders`.
-            settle: What ends a job that get() handed out: "task_done", the consumer's "next_get", or "auto", which
-                finds out which kind of consumer this is.
-            process_spans: Whether get() starts a span that is current in the consumer until the job ends: "auto"
-                unless a recording span of somebody else is current there, "always", or "never".
-            correlation: How a job's span relates to its producer's: "parent", "link" (a trace of its own), or
-                "auto": parent if it starts within 10 s. The link is always there.
-            producer_spans: Whether a put() inside a recording span gets a span of its own.
-            carry: What else goes with a job: the producer's "baggage", current in the consumer while the job runs,
-                or its whole "context", readable as `current_job().producer_context`, with the baggage.
-            buckets: Upper bounds, in seconds, of this queue's wait and run histograms, in rising order.
-            observer: Who is told of its jobs; by default OpenTelemetry through the global providers.
-            clock: A function that returns monotonic seconds; for tests in virtual time.
-
-        Raises TypeError or ValueError for a negative size, a name that is empty or no string, unknown option values.
-        """
-        options = Options(
-            settle=settle,
-            process_spans=process_spans,
-            correlation=correlation,
-            producer_spans=producer_spans,
-            carry=carry,
-            buckets=buckets,
-        )
-        self._otel_ledger = prepared(self, checked_maxsize(maxsize), name, options, clock, observer)
-        super().__init__(maxsize)
-        self.name = self._otel_ledger.name
-        self._otel_observe(self._otel_ledger, observer)
-
-    async def put(self, item: T) -> None:
-        """Put *item* into the queue; wait for a free slot while it is full. Raises QueueShutDown after shutdown()."""
-        if self.full():
-            await self._otel_room()
-        self.put_nowait(item)
-
-    async def get(self) -> T:
-        """Remove and return an item; wait while there is none. Raises QueueShutDown when there will be no more."""
-        if self._otel_deliver is not None:
-            self._otel_tracker.entering()
-        if self.empty():
-            await await_item(self)
-        return self.get_nowait()
 
 
 _INLINED = frozenset({"_init", "_put", "_get", "_wakeup_next", "qsize", "empty", "full"})
@@ -106,21 +34,45 @@ class Queue(DropIn[T]):
         def __new__(cls, *args: Any, **kwargs: Any) -> Self:
             return super().__new__(with_sidecar(cls) if cls._otel_own_container else cls)
 
+    # A subclass with a container of its own may call these three by name; `super()` does not lead here.
+
     def _init(self, maxsize: int) -> None:
-        self._queue = ()
+        if self._otel_own_container:
+            asyncio.Queue._init(self, maxsize)  # type: ignore[attr-defined]
+        else:
+            self._queue = ()
 
     def _put(self, item: T) -> None:
-        self._otel_push(self._otel_admit(item))
+        if self._otel_own_container:
+            asyncio.Queue._put(self, item)  # type: ignore[attr-defined]
+        else:
+            self._otel_push(self._otel_admit(item))
 
     def _get(self) -> T:
+        if self._otel_own_container:
+            return asyncio.Queue._get(self)  # type: ignore[attr-defined, no-any-return]
         job = self._otel_pop()
         if self._otel_deliver is not None:
             return self._otel_deliver(job)  # type: ignore[no-any-return]
         self._otel_silent.taken += 1
         return job.item  # type: ignore[no-any-return]
 
-    # The next three say what asyncio's say, without the calls between: half of the queue's cost is calls. Where a
+    # What follows says what asyncio's says, without the calls between: half of the queue's cost is calls. Where a
     # subclass overrides one of those (`_INLINED`), its instances take asyncio's way.
+
+    async def put(self, item: T) -> None:
+        """Put *item* into the queue; wait for a free slot while it is full. Raises QueueShutDown after shutdown()."""
+        if 0 < self._maxsize <= len(self._otel_jobs):
+            await self._otel_room()
+        self.put_nowait(item)
+
+    async def get(self) -> T:
+        """Remove and return an item; wait while there is none. Raises QueueShutDown when there will be no more."""
+        if self._otel_deliver is not None:
+            self._otel_tracker.entering()
+        if not self._otel_jobs:
+            await await_item(self)
+        return self.get_nowait()
 
     def put_nowait(self, item: T) -> None:
         """Put *item* into the queue; raise QueueFull when it is full, QueueShutDown after shutdown()."""
@@ -129,7 +81,10 @@ class Queue(DropIn[T]):
         if 0 < self._maxsize <= len(self._otel_jobs):
             raise asyncio.QueueFull
         ledger = self._otel_ledger
-        job: Job[T] = Job(item, ledger, ledger.now())
+        job: Job[T] = Job()  # `new_job`, without the call
+        job.item = item
+        job.ledger = ledger
+        job.put_at = ledger.now()
         ledger.put += 1
         if self._otel_queued is not None:
             try:
@@ -194,9 +149,12 @@ class Queue(DropIn[T]):
         return self._otel_jobs
 
     @_queue.setter
-    def _queue(self, items: Iterable[T]) -> None:
+    def _queue(self, items: Any) -> None:
         ledger = self._otel_ledger
         if ledger.waiting is not None:
+            if items is ledger.waiting:  # `queue._queue += [...]` assigns what it has changed
+                return
+            items = list(items)  # what cannot be walked to its end must fail before anything is counted
             ledger.lose(len(ledger.waiting))
         jobs = JobDeque(ledger.admit, ledger.lose)
         jobs.extend(items)
@@ -221,6 +179,22 @@ class _OwnContainer(Queue[T]):
         self._otel_ledger = ledger
         self._otel_stand_by()  # type: ignore[attr-defined]
         super()._otel_observe(ledger, observer)
+
+    put = DropIn.put
+    get = DropIn.get
+
+    # What `Queue.put_nowait(self, item)` and its like find where a subclass calls them by name
+    @property
+    def _otel_jobs(self) -> Any:  # type: ignore[override]
+        return self._queue
+
+    def _otel_push(self, job: Job[T]) -> None:
+        super(SidecarObserved, self)._put(job.item)  # type: ignore[misc]
+        self._otel_waiting.push(job)  # type: ignore[attr-defined]
+
+    def _otel_pop(self) -> Job[T]:
+        job: Job[T] = self._otel_waiting.pop(super(SidecarObserved, self)._get())  # type: ignore[attr-defined, misc]
+        return job
 
     put_nowait = Blocking.put_nowait
     get_nowait = Blocking.get_nowait
@@ -258,15 +232,3 @@ class LifoQueue(DropIn[T], SidecarObserved[T], asyncio.LifoQueue[T]):
     def _otel_observe(self, ledger: Ledger, observer: Observer | None) -> None:
         self._otel_stand_by()
         super()._otel_observe(ledger, observer)
-
-
-def prepared(
-    queue: Any, maxsize: float, name: str | None, options: Options, clock: Clock | None, observer: Any
-) -> Ledger:
-    """Check what a queue was told and open its books."""
-    name = creation_name(queue) if name is None else checked_name(name)
-    if clock is not None and not callable(clock):
-        raise TypeError(f"clock must be a function that returns seconds, got {clock!r}")
-    if observer is not None and not isinstance(observer, Observer):
-        raise TypeError(f"observer must be an otel_sched Observer, got {observer!r}")
-    return Ledger(name, options, clock or monotonic, ceil(maxsize) if maxsize > 0 else None)

@@ -34,14 +34,17 @@ class Tracker:
         self.blocked: Hook | None = None
         self.started: Hook | None = None
         self.waited: Hook | None = None
+        self.passed: Hook | None = None
         self.settling: Hook | None = None
         self.settled: Hook | None = None
         self.warned = False
+        self.untracked = 0
+        """Jobs that were taken while nobody listened, and whose task_done() is still to come."""
 
     def listen(self, listener: Listener | None) -> None:
         """Tell *listener* from now on; hooks that it does not override are never called."""
         self.listener = listener
-        for name in ("blocked", "started", "waited", "settling", "settled"):
+        for name in ("blocked", "started", "waited", "passed", "settling", "settled"):
             setattr(self, name, hook(listener, name))
         self.ledger.started = None if self.started is None else self.offer
         self.ledger.settled = None if self.settled is None else self._tell_settled
@@ -143,11 +146,34 @@ class Tracker:
             self.mode = "task_done"
         job = self._meant()
         if job is None:
-            return  # a wait-only one: it was finished when it was taken
+            self._done_unseen()
+            return
         error = sys.exception()
         if error is job.outer:
             error = None
         self.end(job, error, None)
+
+    def _done_unseen(self) -> None:
+        """Take note of a task_done() for a job that was not followed."""
+        if self.untracked:
+            self.untracked -= 1
+            self.ledger.series("unknown", "").ok += 1
+        elif self.passed is not None:  # a wait-only one: it was finished when it was taken
+            try:
+                self.passed()
+            except Exception:
+                self.fail("passed")
+
+    def wake(self, silent: Series) -> None:
+        """Begin to follow jobs: those that were taken before stay counted as they are.
+
+        If none of many has had a task_done() so far, none will: they are over.
+        """
+        left = silent.taken - silent.ok - silent.unobserved
+        if not silent.ok and left > UNDECIDED_JOBS:
+            silent.unobserved += left
+        else:
+            self.untracked = left
 
     def end(self, job: Job[Any], error: BaseException | None, at: float | None) -> None:
         """Settle *job* by *error*, or by one that was logged or recorded under it and swallowed."""
@@ -165,7 +191,11 @@ class Tracker:
                 self.fail("settling")
 
     def _meant(self) -> Job[Any] | None:
-        """Find the job that a task_done() means: an inherited one, else the oldest held here, else the oldest stray."""
+        """Find the job that a task_done() means: an inherited one, else the oldest held here, else the oldest stray.
+
+        Of those held here, one that a child works on is left to that child as long as there is another: a dispatcher
+        calls task_done() itself for the sentinel that ends it.
+        """
         consumer = known_consumer()
         ref = current.get()
         job = None if ref is None else ref()
@@ -173,9 +203,9 @@ class Tracker:
         if job is not None and ours and job.owner is not consumer:
             return job
         if consumer is not None:
-            for held in consumer.jobs:
-                if held.ledger is self.ledger:
-                    return held
+            held = [each for each in consumer.jobs if each.ledger is self.ledger]
+            if held:
+                return held[0] if len(held) == 1 else next((each for each in held if not inheritors(each)), held[0])
         return next((each for each in tuple(self.ledger.open) if _stray(each)), None)
 
     def _leave_all(self, consumer: Consumer) -> None:

@@ -4,6 +4,7 @@
 is not ours (heaps, lists, containers of subclasses) and finds the job again when its item comes out.
 """
 
+import operator
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
@@ -64,17 +65,19 @@ class JobDeque(deque[Any]):
         super().appendleft(self.admit(item))
 
     def extend(self, items: Iterable[Any]) -> None:
-        super().extend([self.admit(item) for item in items])
+        for item in list(items) if items is self else items:
+            self.append(item)
 
     def extendleft(self, items: Iterable[Any]) -> None:
-        super().extendleft([self.admit(item) for item in items])
+        for item in list(items) if items is self else items:
+            self.appendleft(item)
 
     def __iadd__(self, items: Iterable[Any]) -> "JobDeque":  # type: ignore[misc]
         self.extend(items)
         return self
 
     def insert(self, index: int, item: Any) -> None:
-        super().insert(index, self.admit(item))
+        super().insert(operator.index(index), self.admit(item))  # checked first: what fails is not counted
 
     def pop(self) -> Any:  # type: ignore[override]
         job = super().pop()
@@ -119,6 +122,19 @@ class JobDeque(deque[Any]):
 
     def __add__(self, other: Any) -> Any:
         return deque(self) + other
+
+    def __mul__(self, times: Any) -> Any:
+        return deque(self) * times
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: Any) -> "JobDeque":  # type: ignore[misc]
+        more = list(self) * (times - 1)
+        if times > 0:
+            self.extend(more)
+        else:
+            self.clear()
+        return self
 
     __hash__ = None
 

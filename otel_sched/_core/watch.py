@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from .clock import Clock
+from .dropin import prepared
 from .observed import Observed, SidecarObserved
 from .observer import Observer
 from .options import Carry, Correlation, Options, ProcessSpans, Settle
-from .queue import prepared
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=AsyncioQueue[Any])
@@ -34,6 +34,10 @@ class Watched(SidecarObserved[Any]):
         if self._otel_deliver is not None:
             self._otel_tracker.entering()
         return await super().get()
+
+    def shutdown(self, *args: Any, **kwargs: Any) -> Any:
+        """Shut the queue down as its own class does: programs had a shutdown() of their own before asyncio."""
+        return self._otel_shutdown(*args, **kwargs)
 
 
 def watch(
@@ -62,8 +66,10 @@ def watch(
     if "_otel_automatic" in vars(queue):  # the program knows better than what was done to it without asking
         unwatch(queue)
     if isinstance(queue, Observed):
-        if name is not None and name != queue.ledger.name:
-            raise ValueError(f"this queue is observed already, as {queue.ledger.name!r}; it cannot be {name!r} as well")
+        if name is not None and name != queue._otel_ledger.name:
+            raise ValueError(
+                f"this queue is observed already, as {queue._otel_ledger.name!r}; it cannot be {name!r} as well"
+            )
         return queue
     options = Options(
         settle=settle,

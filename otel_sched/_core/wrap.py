@@ -28,8 +28,8 @@ def instrument(
     """Give each call of a coroutine function a span, current while it runs and linked to whoever queued its item.
 
     Inside a job that get() or a pool started, the span is a child of the job's. Where the job could only be waited for
-    (docs/lifecycle.md), the call made next is taken for its run, and its span is the job's process span. Decorate what
-    handles one item, not the endless loop round it: a span that never ends is never exported.
+    (docs/lifecycle.md), the first call that is given its item is taken for its run, and its span is the job's process
+    span. Decorate what handles one item, not the endless loop round it: a span that never ends is never exported.
 
     Args:
         name: The span's name; by default the function's qualified name.
@@ -53,13 +53,17 @@ def _wrapped(function: Function[P, R], *, name: str | None, observer: Observer |
             "calls is part of that job's span already."
         )
     short, full = callable_names(function)
-    calls = (observer or default_observer()).wrap(name or short, full)
+    try:
+        calls = (observer or default_observer()).wrap(name or short, full)
+    except Exception:
+        logger.exception("telemetry of calls of %s failed and is switched off; the function works on", full)
+        calls = None
     if calls is None:
         return function
 
     @functools.wraps(function)
     async def instrumented(*args: P.args, **kwargs: P.kwargs) -> R:
-        token = _entered(calls, full)
+        token = _entered(calls, (*args, *kwargs.values()), full)
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
@@ -71,9 +75,9 @@ def _wrapped(function: Function[P, R], *, name: str | None, observer: Observer |
     return instrumented
 
 
-def _entered(calls: Calls, function: str) -> Any:
+def _entered(calls: Calls, items: tuple[Any, ...], function: str) -> Any:
     try:
-        return calls.entered()
+        return calls.entered(items)
     except Exception:
         logger.exception("telemetry of a call of %s failed; the call goes on", function)
         return None

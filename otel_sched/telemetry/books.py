@@ -12,7 +12,8 @@ from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from .._core.ledger import Ledger, SeriesCounts, Snapshot
+from .._core.ledger import Ledger
+from .._core.snapshot import SeriesCounts, Snapshot
 from . import names
 from .names import Instrument
 from .providers import Providers
@@ -67,7 +68,7 @@ class Books:
         """Add the totals of queues that are gone to those of their name, and forget the ledgers."""
         staying = []
         for ledger in self._ledgers:
-            if ledger.queue() is None and not ledger.open:
+            if ledger.closed and not ledger.open:
                 _sum(self._gone.setdefault(ledger.name, Snapshot()), ledger.snapshot())
             else:
                 staying.append(ledger)

@@ -1,5 +1,6 @@
 """Floor 5: the span of one call of a function that `instrument` wraps."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry import trace
@@ -14,7 +15,8 @@ from . import names
 from .failures import ERRORS
 from .providers import Providers
 from .records import exception_attributes, text
-from .spans import Run, unclaimed
+from .spans import Run
+from .unclaimed import Unclaimed, claim
 
 
 class OtelCalls(Calls):
@@ -25,7 +27,7 @@ class OtelCalls(Calls):
         self._name = name
         self._function = function
 
-    def entered(self) -> tuple[Span, Context, Job[Any] | None, SpanKind] | None:
+    def entered(self, items: Sequence[Any]) -> tuple[Span, Context, Job[Any] | None, SpanKind] | None:
         """Start a span and make it current."""
         if not self._providers.live():
             return None
@@ -38,12 +40,11 @@ class OtelCalls(Calls):
             attributes |= {names.QUEUE_NAME: job.queue, names.JOB_ID: job.id}
             producer = _producer(job)
         else:
-            waited = unclaimed.get()
-            if waited is not None:  # the job that was taken here last, with nobody to see its run until now
-                unclaimed.set(None)
-                producer, queue, identity = waited
-                name, kind = names.PROCESS_SPAN.format(queue=queue), SpanKind.CONSUMER
-                attributes |= {names.QUEUE_NAME: queue, names.JOB_NAME: self._name, names.JOB_ID: identity}
+            left = claim(items)
+            if left is not None:  # its job was taken where nobody saw it run, until now
+                producer = left.producer
+                name, kind = names.PROCESS_SPAN.format(queue=left.queue), SpanKind.CONSUMER
+                attributes |= self._process_attributes(left)
         span = self._providers.tracer.start_span(
             name,
             context=here,
@@ -53,6 +54,16 @@ class OtelCalls(Calls):
         )
         attach(trace.set_span_in_context(span, here))
         return span, here, job, kind
+
+    def _process_attributes(self, left: Unclaimed) -> dict[str, Any]:
+        return {
+            names.QUEUE_NAME: left.queue,
+            names.JOB_NAME: self._name,
+            names.JOB_ID: left.job_id,
+            names.JOB_ATTEMPT: left.attempt,
+            names.JOB_WAIT: left.wait,
+            names.CORRELATION: "none" if left.producer is None else "link",
+        }
 
     def left(self, token: tuple[Span, Context, Job[Any] | None, SpanKind], error: BaseException | None) -> None:
         """End the span as the call ended, and make current what was so before."""

@@ -8,16 +8,16 @@ from typing import Any
 
 from opentelemetry import baggage, trace
 from opentelemetry.context import get_current
-from opentelemetry.trace import NonRecordingSpan, SpanKind
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind
 
 from .._core.job import Job
 from .._core.ledger import Ledger
 from .._core.observer import Listener
 from . import names
 from .failures import Failures
-from .names import Instrument
 from .providers import Providers, suppressed
-from .spans import Carried, Run, base_of, leave, producer_of, start, swallowed, unclaimed
+from .spans import Carried, Run, base_of, leave, producer_of, start, swallowed
+from .unclaimed import forget, leave_unclaimed
 
 Attributes = dict[str, str]
 
@@ -35,19 +35,8 @@ class OtelListener(Listener):
         self._run_attributes: dict[tuple[str, str, str | None], Attributes] = {}
         self._blocked_for = 0.0
         self._failures = Failures(providers)
-        meter = providers.meter(self._queue if ledger.options.buckets else None)
-        self._wait = self._histogram(meter, names.WAIT_DURATION)
-        self._run = self._histogram(meter, names.RUN_DURATION)
-        self._put_blocked = self._histogram(meter, names.PUT_BLOCKED)
+        self._wait, self._run, self._put_blocked = providers.histograms(ledger.name, ledger.options.buckets)
         ledger.reporting = providers.logger() is not None
-
-    def _histogram(self, meter: Any, instrument: Instrument) -> Any:
-        return meter.create_histogram(
-            instrument.name,
-            unit=instrument.unit,
-            description=instrument.description,
-            explicit_bucket_boundaries_advisory=self._options.buckets or names.BUCKETS,
-        )
 
     def blocked(self, seconds: float) -> None:
         """Record how long a put had to wait; its span, if it gets one, will cover that time."""
@@ -79,7 +68,7 @@ class OtelListener(Listener):
         if base is None or suppressed():
             return False
         if own_worker and options.process_spans == "never":
-            self.waited(job)
+            self._record_wait(job)
             job.trace = None
             return True
         run = job.trace = start(self._providers.tracer, self, job, options, base, self._process_name)
@@ -88,15 +77,21 @@ class OtelListener(Listener):
 
     def waited(self, job: Job[Any]) -> None:
         """Record the wait of a job whose run cannot be seen, and leave the producer at hand for `instrument`."""
+        leave_unclaimed(job, self._record_wait(job))
+
+    def _record_wait(self, job: Job[Any]) -> SpanContext | None:
+        """Record a wait under the producer's trace, since the job has none of its own, and return the producer."""
         brought = job.trace
-        producer = brought.producer if isinstance(brought, Carried) else brought
-        if producer is None:
-            unclaimed.set(None)
-            self._wait.record(job.wait, self._queue)
-        else:
-            unclaimed.set((producer, self._ledger.name, job.id))
-            under = trace.set_span_in_context(NonRecordingSpan(producer), get_current())
-            self._wait.record(job.wait, self._queue, context=under)
+        producer: SpanContext | None = brought.producer if isinstance(brought, Carried) else brought
+        context = None
+        if producer is not None:
+            context = trace.set_span_in_context(NonRecordingSpan(producer), get_current())
+        self._wait.record(job.wait, self._queue, context=context)
+        return producer
+
+    def passed(self) -> None:
+        """Forget a wait-only job: the call that comes next has nothing to do with it."""
+        forget()
 
     def settling(self, job: Job[Any]) -> None:
         """Look for an exception that was recorded on the job's span and then swallowed."""

@@ -1,5 +1,6 @@
 """Floor 5: where telemetry goes: the providers that were passed in, else the global ones, as soon as there are any."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry import _logs, metrics, trace
@@ -46,6 +47,7 @@ class Providers:
         self.given = any(each is not None for each in (tracer_provider, meter_provider, logger_provider))
         self.tracer = trace.get_tracer(names.SCOPE, VERSION, tracer_provider, SCHEMA_URL)
         self._logger: Any = None
+        self._histograms: dict[tuple[str, tuple[float, ...]] | None, tuple[Any, ...]] = {}
 
     def live(self) -> bool:
         """Say whether there is anybody to tell."""
@@ -63,6 +65,26 @@ class Providers:
             return metrics.get_meter(names.SCOPE, VERSION, self.meter_provider, SCHEMA_URL)
         provider = self.meter_provider or metrics.get_meter_provider()
         return provider.get_meter(names.SCOPE, VERSION, SCHEMA_URL, attributes)
+
+    def histograms(self, queue: str, buckets: Sequence[float] | None) -> tuple[Any, ...]:
+        """Return the histograms of waits, runs and blocked puts, for all queues or for those of one name.
+
+        They are made once: while there is no meter provider the API keeps whatever was made, for as long as it lives.
+        """
+        key = None if buckets is None else (queue, tuple(buckets))
+        made = self._histograms.get(key)
+        if made is None:
+            meter = self.meter(None if key is None else {names.QUEUE_NAME: queue})
+            made = self._histograms[key] = tuple(
+                meter.create_histogram(
+                    instrument.name,
+                    unit=instrument.unit,
+                    description=instrument.description,
+                    explicit_bucket_boundaries_advisory=buckets or names.BUCKETS,
+                )
+                for instrument in (names.WAIT_DURATION, names.RUN_DURATION, names.PUT_BLOCKED)
+            )
+        return made
 
 
 __all__ = ["FAST", "SCHEMA_URL", "Providers", "live", "metrics_state", "suppressed", "trace_state"]

@@ -97,9 +97,12 @@ def suppressed() -> bool:
 
 
 def wants(logger: Logger, number: SeverityNumber) -> bool:
-    """Return whether *logger* would pass a record on; True where the API is too old to say."""
+    """Return whether *logger* would pass a record on; True where the API, or a processor, is too old to say."""
     enabled = getattr(logger, "enabled", None)
-    return True if enabled is None else bool(enabled(severity_number=number))
+    try:
+        return True if enabled is None else bool(enabled(severity_number=number))
+    except Exception:
+        return True
 
 
 def emit_record(

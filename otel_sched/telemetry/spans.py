@@ -4,7 +4,6 @@ A span is made current with `attach` and taken back by attaching what was there 
 current one: contexts are never detached by token, for a job may end in another context than it started in.
 """
 
-from contextvars import ContextVar
 from typing import Any
 
 from opentelemetry import baggage, trace
@@ -19,9 +18,6 @@ PARENT_WITHIN = 10.0
 """Seconds of waiting beyond which correlation "auto" gives a job a trace of its own: traces must come to an end."""
 
 _ATTACHED = "otel_sched-attached"
-
-unclaimed: ContextVar["tuple[SpanContext, str, str] | None"] = ContextVar("otel_sched_unclaimed", default=None)
-"""Producer, queue and id of the job last taken here whose run could not be seen; `instrument` makes up for it."""
 
 
 class Carried:

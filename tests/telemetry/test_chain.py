@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 
-from otel_sched import OtelObserver, Queue, QueueShutDown, current_job, watch
+from otel_sched import OtelObserver, Queue, QueueShutDown, current_job, instrument, watch
 from tests.chains import Chain, ids, no_span_here, outer_exception
 from tests.conftest import ARun
 from tests.in_memory import InMemoryTelemetry
+from tests.support.otel_globals import as_new
 
 
 class Boom(Exception):
@@ -443,6 +444,37 @@ def test_a_dispatcher_whose_children_call_task_done(chain: Chain, arun: ARun) ->
     chain.assert_books_balance()
 
 
+def test_a_dispatcher_that_ends_its_sentinel_itself_leaves_the_children_their_jobs(chain: Chain, arun: ARun) -> None:
+    """Its task_done() is for the sentinel, not for the oldest job, on which a child still works."""
+
+    async def main() -> None:
+        await chain.put("a", "b", None)
+        gate = asyncio.Event()
+
+        async def handle(item: str) -> None:
+            await gate.wait()
+            try:
+                if item == "a":
+                    raise Boom
+            finally:
+                chain.queue.task_done()
+
+        async def dispatcher() -> None:
+            children = []
+            while (item := await chain.queue.get()) is not None:
+                children.append(asyncio.create_task(handle(item)))
+            chain.queue.task_done()
+            gate.set()
+            await asyncio.gather(*children, return_exceptions=True)
+
+        await asyncio.create_task(dispatcher())
+        await chain.queue.join()
+
+    arun(main())
+    assert chain.outcomes() == ["error", "ok", "ok"]
+    chain.assert_books_balance()
+
+
 @pytest.mark.parametrize("settle", ["auto", "next_get"])
 def test_a_dispatcher_whose_children_never_call_task_done(
     telemetry: InMemoryTelemetry, arun: ARun, settle: Any
@@ -865,3 +897,74 @@ def test_baggage_and_context_variables_of_the_producer_on_request(telemetry: InM
             assert baggage.get_baggage("plan") is None
 
     arun(main())
+
+
+class Order:
+    """An item that can be referred to weakly, as an application's own classes can."""
+
+
+def test_an_instrumented_call_claims_the_job_of_the_item_it_is_given(chain: Chain, arun: ARun) -> None:
+    """create_task(queue.get()) is wait-only: the call that gets the item is its process span, linked, once."""
+
+    @instrument(observer=chain.observer)
+    async def handle(order: Order) -> None:
+        await chain.work("x")
+
+    @instrument(observer=chain.observer)
+    async def unrelated(order: Order) -> None:
+        pass
+
+    async def main() -> None:
+        await chain.put(Order())
+        order = await asyncio.create_task(chain.queue.get())
+        await unrelated(Order())
+        await asyncio.gather(handle(order), unrelated(order))
+        chain.queue.task_done()
+
+    arun(main())
+    put, process = chain.one("put orders"), chain.one("process orders")
+    assert [ids(link.context) for link in process.links] == [ids(put.context)]
+    assert ids(chain.one("charge x").parent) == ids(process.context)
+    assert (process.attributes or {})["otel_sched.job.id"] == (put.attributes or {})["otel_sched.job.id"]
+    assert (process.attributes or {})["otel_sched.job.outcome"] == "ok"
+    assert not any(span.links for span in chain.telemetry.spans() if span.name == "unrelated")
+    chain.assert_books_balance()
+
+
+def test_an_instrumented_call_after_task_done_claims_nothing(chain: Chain, arun: ARun) -> None:
+    """The job is done, whatever is called next with the same value."""
+
+    @instrument(observer=chain.observer)
+    async def later(item: str) -> None:
+        pass
+
+    async def main() -> None:
+        await chain.put("a")
+        with chain.tracer.start_as_current_span("other request"):
+            item = await chain.queue.get()
+            chain.queue.task_done()
+            await later(item)
+
+    arun(main())
+    assert chain.processed() == []
+    assert not chain.one("later").links
+
+
+def test_jobs_taken_before_there_was_an_sdk_are_finished_by_their_task_done(telemetry: InMemoryTelemetry) -> None:
+    """A provider that is set while a job runs silently: the job is counted to its end."""
+    with as_new():
+        queue: Queue[int] = Queue(name="orders")
+
+        async def main() -> None:
+            await queue.put(1)
+            await queue.get()
+            trace.set_tracer_provider(telemetry.tracer_provider)
+            await queue.put(2)
+            queue.task_done()
+            assert queue.stats().active == 0
+            await queue.get()
+            queue.task_done()
+            assert queue.stats().outcomes == {"ok": 2}
+
+        asyncio.run(main())
+    assert [span.name for span in telemetry.spans()] == ["process orders"]

@@ -1,0 +1,73 @@
+"""Every figure that is reported: what it says, and what it is meant to stay below."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One key of the JSON object."""
+
+    what: str
+    target: float | None = None
+    """At most this much; None for a figure that is reported and not judged."""
+
+    def verdict(self, value: float) -> str:
+        """Say whether *value* meets the target; nothing where there is none."""
+        if self.target is None:
+            return ""
+        return "met" if value <= self.target else "MISSED"
+
+
+SILENT = {
+    "silent_queue": Figure(what="put_nowait + get_nowait + task_done, x asyncio.Queue", target=2.0),
+    "silent_queue_filled": Figure(what="the same with 500 jobs waiting in between"),
+    "silent_pool": Figure(what="WorkerPool on our Queue, x raw", target=1.75),
+    "silent_loop": Figure(what="the user's own loop on our Queue, x raw"),
+    "queue_us": Figure(what="the three calls of asyncio.Queue, us"),
+    "raw_us": Figure(what="raw: asyncio.Queue and a plain loop, us a job"),
+}
+MEMORY = {
+    "bytes_per_job": Figure(what="a waiting job above asyncio.Queue, telemetry on, bytes", target=200.0),
+    "bytes_per_job_traced": Figure(what="more where the producer had a span, bytes", target=300.0),
+}
+IMPORTS = {
+    "import_ms": Figure(what="import otel_sched above a bare interpreter, ms", target=60.0),
+    "import_asyncio_ms": Figure(what="of which import asyncio, ms"),
+}
+TOLD = {
+    "all_spans": "PRODUCER and CONSUMER span",
+    "one_span": "CONSUMER span",
+    "1pct": "1 % of CONSUMER spans",
+    "off": "no span (sampler)",
+    "metrics": "no span (no tracer provider)",
+}
+API = {
+    "handwritten_all_x_raw": Figure(what="by hand, every span, x raw"),
+    "handwritten_1pct_x_raw": Figure(what="by hand, 1 % of spans, x raw"),
+    "handwritten_off_x_raw": Figure(what="by hand, no span, x raw"),
+    "encode_us": Figure(what="the SDK's OTLP encoding, us a span"),
+    **{f"api_{kind}_x_raw": Figure(what=f"pool, {what}, metrics, x raw") for kind, what in TOLD.items()},
+    "pool_share_all": Figure(what="pool, both spans: its cost / by hand, every span"),
+    "pool_share_one_span": Figure(what="pool, CONSUMER span: its cost / by hand, every span"),
+    "pool_share_1pct": Figure(what="pool, 1 %: its cost / by hand, 1 %"),
+    **{f"api_queue_{kind}_x_raw": Figure(what=f"own loop, {what}, metrics, x raw") for kind, what in TOLD.items()},
+    "queue_share_all": Figure(what="own loop, both spans: its cost / by hand, every span"),
+    "queue_share_one_span": Figure(what="own loop, CONSUMER span: its cost / by hand, every span"),
+    "queue_share_1pct": Figure(what="own loop, 1 %: its cost / by hand, 1 %"),
+}
+FIGURES: dict[str, Figure] = {**SILENT, **MEMORY, **IMPORTS, **API}
+
+
+def table(values: dict[str, float]) -> str:
+    """Return *values* as lines for a terminal: key, value, target, verdict, meaning."""
+    lines = [f"{'key':<25}{'value':>9}{'target':>9}  {'':<7} what"]
+    for key, value in values.items():
+        figure = FIGURES[key]
+        target = "" if figure.target is None else f"{figure.target:g}"
+        lines.append(f"{key:<25}{value:>9.3g}{target:>9}  {figure.verdict(value):<7} {figure.what}")
+    return "\n".join(lines)
+
+
+def missed(values: dict[str, float]) -> list[str]:
+    """Return the keys whose target was missed."""
+    return [key for key, value in values.items() if FIGURES[key].verdict(value) == "MISSED"]
