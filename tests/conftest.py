@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 import uvloop
 
+from otel_sched.telemetry import interest
 from tests.in_memory import InMemoryTelemetry
 
 T = TypeVar("T")
@@ -38,6 +39,12 @@ def arun(loop_kind: str) -> ARun:
             return runner.run(main)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _no_correlation_left_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test's log handlers make the jobs of the next one worth following."""
+    monkeypatch.setattr(interest, "correlating", False)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil, isinf
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .blocking import Blocking, await_item
 from .callsite import creation_name
@@ -18,7 +18,10 @@ T = TypeVar("T")
 class DropIn(Observed[T], Blocking[T]):
     """asyncio's constructor and coroutines, with a name and the telemetry arguments."""
 
-    name = FromLedger(lambda ledger: ledger.name, "The name of its series on every dashboard.")
+    if TYPE_CHECKING:
+        name: str
+    else:
+        name = FromLedger(lambda ledger: ledger.name, "The name of its series on every dashboard.")
 
     def __init__(
         self,

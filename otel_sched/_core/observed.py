@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .blocking import await_item, await_room
 from .consumer import task_names
@@ -20,18 +20,17 @@ from .tracker import Tracker
 from .waiting import Sidecar
 
 T = TypeVar("T")
-V = TypeVar("V")
 
 
-class FromLedger(Generic[V]):
+class FromLedger:
     """An attribute read from the books, which gives way to an attribute of that name of a program's own."""
 
-    def __init__(self, read: Callable[[Ledger], V], doc: str) -> None:
+    def __init__(self, read: Callable[[Ledger], Any], doc: str) -> None:
         self._read = read
         self.__doc__ = doc
 
-    def __get__(self, queue: Any, owner: Any = None) -> V:
-        return self._read(queue._otel_ledger)
+    def __get__(self, queue: Any, owner: Any = None) -> Any:
+        return self if queue is None else self._read(queue._otel_ledger)
 
 
 class Observed(asyncio.Queue[T]):
@@ -54,7 +53,15 @@ class Observed(asyncio.Queue[T]):
     _otel_deliver: Any
     _otel_silent: Series
 
-    ledger = FromLedger(lambda ledger: ledger, "The books: name, options, counts.")
+    if TYPE_CHECKING:  # what checkers know of descriptors does not fit the protocol of a broker
+
+        @property
+        def ledger(self) -> Ledger:
+            """The books: name, options, counts."""
+            ...
+
+    else:
+        ledger = FromLedger(lambda ledger: ledger, "The books: name, options, counts.")
 
     def stats(self) -> Stats:
         """Return a frozen snapshot of its counts, the same numbers that the dashboards show."""
@@ -112,11 +119,18 @@ class Observed(asyncio.Queue[T]):
 
         Raises ValueError when called more often than there were items.
         """
+        if self._otel_deliver is None and self._otel_pool_settles():
+            return
         super().task_done()
         if self._otel_deliver is not None:
             self._otel_tracker.task_done()
         else:
             self._otel_silent.ok += 1
+
+    def _otel_pool_settles(self) -> bool:
+        """Say whether a task_done() that nobody follows is one in a pool's handler: no get() is left that it ends."""
+        silent = self._otel_silent
+        return silent.ok >= silent.taken and bool(self._otel_ledger.limits) and self._unfinished_tasks > 0
 
     async def take(self, series: Series | None = None) -> Job[T]:
         """Wait for the next job and lease it to the calling asyncio task until `settle`.

@@ -131,6 +131,7 @@ class WorkerPool(Generic[T]):
 
         Raises RuntimeError in a handler of this pool, which would wait for itself.
         """
+        grace = self._grace if grace is None else _checked_grace(grace)
         if self._state in ("new", "stopped"):
             self._state = "stopped"
             return
@@ -140,7 +141,6 @@ class WorkerPool(Generic[T]):
             await self._over.wait()
             return
         self._state = "stopping"
-        grace = self._grace if grace is None else _checked_grace(grace)
         try:
             await asyncio.wait_for(self._drained(), grace)
         except TimeoutError:

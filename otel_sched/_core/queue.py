@@ -38,19 +38,19 @@ class Queue(DropIn[T]):
 
     def _init(self, maxsize: int) -> None:
         if self._otel_own_container:
-            asyncio.Queue._init(self, maxsize)  # type: ignore[attr-defined]
+            asyncio.Queue._init(self, maxsize)
         else:
             self._queue = ()
 
     def _put(self, item: T) -> None:
         if self._otel_own_container:
-            asyncio.Queue._put(self, item)  # type: ignore[attr-defined]
+            asyncio.Queue._put(self, item)
         else:
             self._otel_push(self._otel_admit(item))
 
     def _get(self) -> T:
         if self._otel_own_container:
-            return asyncio.Queue._get(self)  # type: ignore[attr-defined, no-any-return]
+            return asyncio.Queue._get(self)
         job = self._otel_pop()
         if self._otel_deliver is not None:
             return self._otel_deliver(job)  # type: ignore[no-any-return]
@@ -120,13 +120,15 @@ class Queue(DropIn[T]):
         unfinished = self._unfinished_tasks - 1
         if unfinished < 0:
             raise ValueError("task_done() called too many times")
-        self._unfinished_tasks = unfinished
-        if not unfinished:
-            self._finished.set()
         if self._otel_deliver is None:
+            if self._otel_ledger.limits and self._otel_pool_settles():
+                return
             self._otel_silent.ok += 1
         else:
             self._otel_tracker.task_done()
+        self._unfinished_tasks = unfinished
+        if not unfinished:
+            self._finished.set()
 
     def _otel_take_nowait(self) -> Job[T]:
         """Take a job the way get_nowait() takes its item."""

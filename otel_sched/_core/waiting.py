@@ -128,7 +128,7 @@ class JobDeque(deque[Any]):
 
     __rmul__ = __mul__
 
-    def __imul__(self, times: Any) -> "JobDeque":  # type: ignore[misc]
+    def __imul__(self, times: Any) -> "JobDeque":
         more = list(self) * (times - 1)
         if times > 0:
             self.extend(more)

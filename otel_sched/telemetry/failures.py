@@ -58,7 +58,7 @@ class Failures:
                 span.add_event("exception", exception_attributes(job.error))
             return
         job.ledger.reporting = True
-        held = self._repeats.allow((job.outcome.value, job.error_type), job.ledger.now())
+        held = self._repeats.allow((job.outcome.value, self.error_type(job)), job.ledger.now())
         if held is None:
             job.ledger.held += 1
             return
@@ -100,10 +100,11 @@ class Failures:
             return
         for key, count in self._repeats.take_held().items():
             outcome, error_type = cast(tuple[str, str | None], key)
+            jobs = "job" if count == 1 else "jobs"
             what = outcome if error_type is None else f"{outcome} ({error_type})"
             emit_record(
                 logger,
-                body=f"{count} more jobs of queue {queue!r} ended with {what} and were not logged one by one",
+                body=f"{count} more {jobs} of queue {queue!r} ended with {what}, not logged one by one",
                 severity_number=SeverityNumber.WARN,
                 severity_text="WARN",
                 attributes={
