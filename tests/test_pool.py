@@ -723,10 +723,13 @@ def test_a_block_that_is_left_by_an_exception_drains_all_the_same(error: type[Ba
         async def handler(item: int) -> None:
             await asyncio.sleep(1)
 
-        with pytest.raises(error):
+        async def program() -> None:
             async with WorkerPool(queue, handler, workers=1):
                 await queue.put(1)
                 raise error
+
+        with pytest.raises(error):
+            await program()
         assert assert_even(queue).outcomes == {"ok": 1}
 
     run(main())
@@ -951,7 +954,9 @@ def test_when_every_worker_is_gone_stop_says_what_stays(caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_ends_the_program_ends_it(error: type[BaseException], arun: ARun, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_ends_the_program_ends_it(
+    error: type[BaseException], arun: ARun, caplog: pytest.LogCaptureFixture
+) -> None:
     """KeyboardInterrupt and SystemExit in a handler come out of run(); the job is an error, nobody is replaced."""
     observer = Follower()
 

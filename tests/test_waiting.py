@@ -202,7 +202,7 @@ def test_in_place_operators_keep_the_queues_own_container() -> None:
     """`queue._queue += [...]` and `*=` assign what they return: the same container, counted once."""
     queue = filled("a")
     before: Any = queue._queue
-    queue._queue += ["b"]  # type: ignore[operator]
+    queue._queue += ["b"]
     assert queue._queue is before
     assert queue.stats().put == 2
     assert_balanced(queue, dropped=0)
@@ -222,7 +222,7 @@ def test_a_container_that_is_replaced_takes_its_items_along() -> None:
     assert isinstance(queue._queue, JobDeque)
     assert_balanced(queue, dropped=3)
     assert drain(queue) == [1, 2, 3]
-    queue._queue = (each for each in "xy")  # type: ignore[assignment]
+    queue._queue = (each for each in "xy")
     assert drain(queue) == ["x", "y"]
     assert_balanced(queue, dropped=3)
 
@@ -236,7 +236,7 @@ def test_a_container_that_cannot_be_one_is_refused_whole() -> None:
         raise LookupError("half way")
 
     with pytest.raises(TypeError):
-        queue._queue = None  # type: ignore[assignment]
+        queue._queue = None
     with pytest.raises(LookupError):
         queue._queue = broken()
     assert_balanced(queue, dropped=0)
@@ -282,7 +282,7 @@ def test_any_program_sees_a_deque(program: list[tuple[str, Any]]) -> None:
     """Side by side with a plain deque: the same contents, the same errors, and books that balance at every step."""
     queue, model = filled(), deque[Any]()
     for verb, argument in program:
-        errors = [step(container, verb, argument) for container, step in ((queue, on_queue), (model, on_deque))]
+        errors = [on_queue(queue, verb, argument), on_deque(model, verb, argument)]
         assert errors[0] == errors[1], verb
         assert queue._queue == model
         assert list(queue._queue) == list(model)
@@ -514,7 +514,7 @@ def test_an_item_exchanged_for_another_takes_the_oldest_job_without_its_link() -
 
     class Copies(asyncio.Queue[Any]):
         def _get(self) -> Any:
-            return list(super()._get())  # type: ignore[misc]
+            return list(super()._get())
 
     queue = watch(Copies(), name="copies", observer=SILENT)
     for item in ([1], [2]):

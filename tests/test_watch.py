@@ -141,8 +141,8 @@ def test_getters_and_putters_that_wait_are_not_disturbed(kind: Any, arun: ARun) 
         await asyncio.sleep(0)
         watch(empty, name="empty", observer=Follower())
         watch(full, name="full", observer=Follower())
-        assert empty.stats().gets_waiting == 1  # type: ignore[attr-defined]
-        assert full.stats().puts_waiting == 1  # type: ignore[attr-defined]
+        assert empty.stats().gets_waiting == 1
+        assert full.stats().puts_waiting == 1
         await empty.put("x")
         assert await getter == "x"
         assert await full.get() == 1
@@ -350,7 +350,7 @@ def test_a_shutdown_of_a_programs_own_keeps_its_signature() -> None:
     calls: list[Any] = []
 
     class Closing(asyncio.Queue[Any]):
-        def shutdown(self, *, reason: str) -> str:  # type: ignore[override]
+        def shutdown(self, *, reason: str) -> str:
             calls.append(reason)
             return "closed"
 

@@ -188,6 +188,7 @@ class Ledger:
         """Close the books: the queue is gone, or is not watched any more."""
         self.queue = _nothing
         self.closed = True
+        self.capacity = None  # a sum over all queues of the name, and this one has no room any more
         left = self.snapshot().size  # ints only: this may run inside the garbage collector
         if left > 0:
             self.lose(left, reason)
@@ -206,6 +207,8 @@ class Ledger:
         for name, counts in result.series.items():
             if name:
                 counts.taken = self.all_series[name].taken
+                if counts.active < 0:  # task_done() without get(), while nobody followed
+                    counts.outcomes[Outcome.OK.value] = max(0, counts.outcomes.get(Outcome.OK.value, 0) + counts.active)
         result.taken = sum(counts.taken for counts in result.series.values())
         result.put = self.put
         self._ages(result)

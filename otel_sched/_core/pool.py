@@ -22,7 +22,7 @@ logger = logging.getLogger("otel_sched")
 CANCEL_WAIT = 5.0
 """Seconds that cancelled jobs may take to clean up before the pool leaves them behind."""
 REPLACE_DELAY = 1.0
-"""Seconds between a worker's death and its replacement, from the second death in a row on."""
+"""Seconds between a worker's death and its replacement; the first that dies of a bug is replaced at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,6 +170,9 @@ class Tracker:
         If none of many has had a task_done() so far, none will: they are over.
         """
         left = silent.taken - silent.ok - silent.unobserved
+        if left < 0:  # task_done() without get(), as after `queue._queue.clear()`
+            silent.ok += left
+            left = 0
         if not silent.ok and left > UNDECIDED_JOBS:
             silent.unobserved += left
         else:

@@ -14,8 +14,8 @@ from .._core.observer import Calls
 from . import names
 from .failures import ERRORS
 from .providers import Providers
-from .records import exception_attributes, text
-from .spans import Run
+from .records import exception_attributes, message
+from .spans import Run, without_over
 from .unclaimed import Unclaimed, claim
 
 
@@ -71,14 +71,14 @@ class OtelCalls(Calls):
         outcome = classify(error)[0]
         if error is not None and outcome in ERRORS and span.is_recording():
             span.set_attribute(names.ERROR_TYPE, type_name(error))
-            span.set_status(Status(StatusCode.ERROR, text(str(error), 1024)))
+            span.set_status(Status(StatusCode.ERROR, message(error)))
             if job is None:  # a job tells of its exception itself
                 span.add_event("exception", exception_attributes(error))
         if kind is SpanKind.CONSUMER and span.is_recording():
             span.set_attribute(names.JOB_OUTCOME, outcome.value)
         span.end()
         if trace.get_current_span() is span:
-            attach(before)
+            attach(without_over(before))
 
 
 def _producer(job: Job[Any]) -> SpanContext | None:

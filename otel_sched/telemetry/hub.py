@@ -1,5 +1,7 @@
 """Floor 5: what all queues of one observer share: providers, books, and who listens to which queue."""
 
+import os
+import threading
 import weakref
 from typing import Any
 
@@ -21,7 +23,7 @@ class Hub:
         self.given = tracer_provider, meter_provider, logger_provider  # held: their ids are a key
         self.providers = Providers(*self.given)
         self._books = Books(self.providers, self.sweep)
-        self._listeners: weakref.WeakSet[OtelListener] = weakref.WeakSet()
+        self._listeners: set[weakref.ref[OtelListener]] = set()  # no WeakSet: an exporter's thread walks over it
 
     def watch(self, ledger: Ledger) -> Listener:
         """Keep the ledger's counts for the exporters, and listen as soon as there is anybody to tell."""
@@ -31,7 +33,7 @@ class Hub:
     def listener(self, ledger: Ledger) -> OtelListener:
         """Return who tells of the jobs of *ledger*."""
         listener = OtelListener(self.providers, ledger)
-        self._listeners.add(listener)
+        self._listeners.add(weakref.ref(listener, self._listeners.discard))
         return listener
 
     def wrap(self, name: str, function: str) -> Calls:
@@ -41,20 +43,33 @@ class Hub:
     def sweep(self) -> None:
         """Settle the jobs of loops that are closed, and emit what the rate limit held back."""
         sweep_consumers(self._books.ledgers())
-        for listener in list(self._listeners):
-            listener.sum_up()
+        for listener in [each() for each in self._listeners.copy()]:
+            if listener is not None:
+                listener.sum_up()
 
 
 _hubs: "weakref.WeakValueDictionary[tuple[int, ...], Hub]" = weakref.WeakValueDictionary()
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Give a forked child a lock that no thread of its parent held."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def hub_of(*providers: Any) -> Hub:
     """Return the hub of these three providers, one for all their observers: a meter's instruments exist once."""
     key = tuple(id(each) for each in providers)
-    hub = _hubs.get(key)
-    if hub is None:
-        hub = _hubs[key] = Hub(*providers)
-    return hub
+    with _lock:
+        hub = _hubs.get(key)
+        if hub is None:
+            hub = _hubs[key] = Hub(*providers)
+        return hub
 
 
 class Dormant(Listener):

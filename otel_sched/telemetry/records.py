@@ -71,6 +71,11 @@ def _shown(value: object) -> str:
         return f"<unprintable {type(value).__name__}>"
 
 
+def message(error: BaseException) -> str:
+    """Return what a span's status says of *error*, whatever its `__str__` does."""
+    return text(_shown(error), 1024)
+
+
 def exception_attributes(error: BaseException) -> dict[str, AttributeValue]:
     """Return `exception.type` (qualified), `exception.message` and `exception.stacktrace` (cut)."""
     return {

@@ -33,7 +33,7 @@ class Carried:
 class Run:
     """A running job's span, and the context to return to."""
 
-    __slots__ = ("base", "context", "owner", "producer", "span")
+    __slots__ = ("base", "context", "over", "owner", "producer", "span")
 
     def __init__(self, owner: object, span: Span, base: Context, producer: SpanContext | None) -> None:
         self.owner = owner
@@ -41,6 +41,8 @@ class Run:
         self.base = base
         self.producer = producer
         self.context = base
+        self.over = False
+        """Whether the job has ended; what its span says of that, if it says anything, is the SDK's affair."""
 
 
 class Unsampled(NonRecordingSpan):
@@ -121,8 +123,17 @@ def start(tracer: Any, owner: object, job: Job[Any], options: Options, base: Con
 
 def leave(run: Run) -> None:
     """Make current what was so before *run* started, if its span still is the current one here."""
+    run.over = True
     if trace.get_current_span() is run.span:
         attach(run.base)
+
+
+def without_over(context: Context) -> Context:
+    """Return *context*, or the one from before the job whose span is current in it, if that job has ended since."""
+    run = get_value(_ATTACHED, context)
+    if isinstance(run, Run) and run.over and trace.get_current_span(context) is run.span:
+        return run.base
+    return context
 
 
 def swallowed(run: Run) -> str | None:

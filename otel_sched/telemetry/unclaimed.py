@@ -35,6 +35,10 @@ class Unclaimed:
         self.claimed = False
         self.item: weakref.ref[Any] | None = None
 
+    def of(self, item: object) -> bool:
+        """Say whether *item* is its item: as sure as can be, for the id alone may be that of a later object."""
+        return self.key == id(item) and (self.item is None or self.item() is item)
+
 
 def leave_unclaimed(job: Job[Any], producer: SpanContext | None) -> None:
     """Remember *job*, which was taken here and whose run nobody sees."""
@@ -58,7 +62,7 @@ def claim(items: Iterable[Any]) -> Unclaimed | None:
         if left is not None and left.item is not None and left.item() is item and not left.claimed:
             left.claimed = True
             return left
-        if here is not None and here.key == id(item) and not here.claimed:
+        if here is not None and not here.claimed and here.of(item):
             here.claimed = True
             return here
     return None
