@@ -105,6 +105,8 @@ def consumer_here() -> Consumer | None:
         return None
     consumer = _here.get()
     if consumer is None or consumer.task() is not task:
+        if _lost:
+            sweep()
         consumer = Consumer(task)
         _here.set(consumer)
     return consumer
@@ -125,7 +127,10 @@ def task_names() -> tuple[str, str]:
 def sweep(ledgers: Iterable[Ledger] = ()) -> None:
     """Settle jobs whose asyncio task can never finish: destroyed ones, and those on loops that were closed."""
     while _lost:
-        consumer, loop_closed = _lost.popleft()
+        try:
+            consumer, loop_closed = _lost.popleft()
+        except IndexError:  # another thread was faster
+            break
         consumer.settle_lost(loop_closed)
     for ledger in ledgers:
         for job in tuple(ledger.open):
@@ -143,8 +148,10 @@ def classify(error: BaseException | str | None) -> tuple[Outcome, CancelReason |
     if isinstance(error, asyncio.CancelledError) or error == "asyncio.exceptions.CancelledError":
         # Inside an asyncio.timeout() block a time-out is a bare CancelledError too, and nothing tells them apart.
         return Outcome.CANCELLED, CancelReason.CONSUMER
-    if isinstance(error, GeneratorExit):  # a coroutine destroyed while it was suspended
-        return Outcome.CANCELLED, CancelReason.LOOP_CLOSED
+    if isinstance(error, GeneratorExit):
+        if _get_running_loop() is not None:  # an async generator that was left early, when it had what it wanted
+            return Outcome.OK, None
+        return Outcome.CANCELLED, CancelReason.LOOP_CLOSED  # a coroutine destroyed while it was suspended
     return Outcome.ERROR, None
 
 
@@ -161,8 +168,11 @@ def settle_as(job: Job[Any], task: "asyncio.Future[Any]") -> None:
         job.ledger.settle(job, outcome, error, reason)
 
 
-def inheritors(job: Job[Any]) -> list[asyncio.Task[Any]]:
-    """Return the live asyncio tasks that were started while *job* was current and so work on it too."""
+def inheritors(job: Job[Any]) -> list[asyncio.Task[Any]] | None:
+    """Return the live asyncio tasks that were started while *job* was current and so work on it too.
+
+    None where there may be some, and more than MANY_TASKS to look at.
+    """
     ref = weakref.ref(job)
     if sys.getrefcount(ref) <= 2:  # this name and the argument: no context holds it any more
         return []
@@ -172,7 +182,7 @@ def inheritors(job: Job[Any]) -> list[asyncio.Task[Any]]:
         return []
     tasks = asyncio.all_tasks(loop)
     if len(tasks) > MANY_TASKS:
-        return []
+        return None
     owner = None if job.owner is None else job.owner.task()
     return [task for task in tasks if task is not owner and _context_of(task).get(current) is ref]
 

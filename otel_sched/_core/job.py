@@ -66,6 +66,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reseed)
 
 
+class _Exported(str):
+    """The type of an exception that has gone out; a mark that takes no room in jobs that go well."""
+
+    __slots__ = ()
+
+
 class Job(Generic[T]):
     """One item on its way from put to done; it carries its own story and one opaque slot for the observer.
 
@@ -80,7 +86,6 @@ class Job(Generic[T]):
         "error_type",
         "item",
         "ledger",
-        "noted",
         "outcome",
         "outer",
         "owner",
@@ -107,7 +112,6 @@ class Job(Generic[T]):
     settled_at: float | None
     error: BaseException | None
     error_type: str | None
-    noted: bool | None
     trace: Any
     owner: Any
     series: Any
@@ -163,14 +167,17 @@ class Job(Generic[T]):
         """
         if self.outcome is not None:
             return
+        kind = str if not exported and not self.noted else _Exported
         if isinstance(error, str):
-            self.error_type = error
+            self.error_type = kind(error)
         elif error is not self.outer:
             self.error = error
-            self.error_type = type_name(error)
-        else:
-            return
-        self.noted = self.noted or exported
+            self.error_type = kind(type_name(error))
+
+    @property
+    def noted(self) -> bool:
+        """Whether its exception is on its way to a back end already."""
+        return type(self.error_type) is _Exported
 
     def __repr__(self) -> str:
         state = self.outcome or ("waiting" if self.taken_at is None else "running")

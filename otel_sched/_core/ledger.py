@@ -159,9 +159,9 @@ class Ledger:
         """End an open job, once: count it, let go of it, tell the listener. A second call does nothing."""
         if job.outcome is not None:
             return
-        job.outcome, job.error, job.reason = outcome, error, reason
-        if error is not None:
-            job.error_type = type_name(error)
+        job.outcome, job.reason = outcome, reason
+        if error is not None and error is not job.error:
+            job.error, job.error_type = error, type_name(error)
         job.settled_at = self.now() if at is None else at
         self.open.pop(job, None)
         owner = job.owner

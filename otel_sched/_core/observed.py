@@ -148,11 +148,14 @@ class Observed(asyncio.Queue[T]):
     def _otel_take_nowait(self) -> Job[T]:
         """Take a job the way get_nowait() takes its item."""
         before = self._otel_deliver
-        self._otel_deliver = _itself
+        taken: list[Job[T]] = []
+        self._otel_deliver = partial(_keep, taken)
         try:
-            return self.get_nowait()  # type: ignore[return-value]
+            item = self.get_nowait()
         finally:
             self._otel_deliver = before
+        taken[0].item = item  # a subclass's own get_nowait() may unwrap it
+        return taken[0]
 
     def _otel_leased(self, job: Job[T], series: Series) -> Job[T]:
         """Count *job* as taken under *series*; follow it if anybody listens."""
@@ -236,5 +239,6 @@ def _carry_context(queued: Any, job: Job[Any]) -> None:
         queued(job)
 
 
-def _itself(job: Job[Any]) -> Job[Any]:
-    return job
+def _keep(taken: list[Job[Any]], job: Job[Any]) -> Any:
+    taken.append(job)
+    return job.item

@@ -10,6 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from .broker import Broker
 from .callable import callable_names, checked_handler
+from .complaint import complain
 from .job import Outcome
 from .ledger import current
 from .options import checked_name
@@ -17,7 +18,6 @@ from .repeats import Repeats
 from .runner import Worker
 
 T = TypeVar("T")
-logger = logging.getLogger("otel_sched")
 
 CANCEL_WAIT = 5.0
 """Seconds that cancelled jobs may take to clean up before the pool leaves them behind."""
@@ -147,7 +147,8 @@ class WorkerPool(Generic[T]):
             waiting = self._queue.ledger.snapshot().size
             running = sum(worker.job is not None for worker in self._workers)
             if running or waiting:
-                logger.warning(
+                complain(
+                    logging.WARNING,
                     "pool %r: the grace of %.4g s is over; cancelling %d running jobs; %d stay in the queue",
                     self.name,
                     grace,
@@ -157,7 +158,7 @@ class WorkerPool(Generic[T]):
         else:
             waiting = self._queue.ledger.snapshot().size
             if waiting and not self._workers:
-                logger.warning("pool %r: no worker is left; %d jobs stay in the queue", self.name, waiting)
+                complain(logging.WARNING, "pool %r: no worker is left; %d jobs stay in the queue", self.name, waiting)
         finally:
             await self._end()
 
@@ -188,13 +189,16 @@ class WorkerPool(Generic[T]):
             self._queue.ledger.add_limit(self._series, -limit)
             self._leave_behind([worker for task, worker in tasks.items() if not task.done()])
             for key, held in self._repeats.take_held().items():
-                logger.warning("pool %r: %d more jobs failed with %s and were not logged", self.name, held, key)
+                complain(
+                    logging.WARNING, "pool %r: %d more jobs failed with %s and were not logged", self.name, held, key
+                )
 
     def _leave_behind(self, workers: list[Worker]) -> None:
         for worker in workers:
             job = worker.job
             if job is not None:
-                logger.error(
+                complain(
+                    logging.ERROR,
                     "pool %r: job %s in %s goes on %.4g s after it was cancelled; it is left behind as abandoned",
                     self.name,
                     job.id,
@@ -232,15 +236,15 @@ class WorkerPool(Generic[T]):
         if isinstance(error, (KeyboardInterrupt, SystemExit)):  # the program ends: no time for new workers
             return
         died = not worker.retiring if task.cancelled() else error is not None
-        if error is not None:
-            logger.critical("pool %r: worker %s died; it is replaced", self.name, worker.name, exc_info=error)
-            if worker.job is not None:
-                self._queue.settle(worker.job, Outcome.ABANDONED)
+        if error is not None and worker.job is not None:
+            self._queue.settle(worker.job, Outcome.ABANDONED)
         if died and self._state == "running":
             self._deaths += 1
             # One that was cancelled may be the first of all: whoever ends a program cancels every asyncio task.
             delay = 0.0 if self._deaths == 1 and error is not None else REPLACE_DELAY
             task.get_loop().call_later(delay, self._replace)
+        if error is not None:
+            complain(logging.CRITICAL, "pool %r: worker %s died; it is replaced", self.name, worker.name, error=error)
 
     def _replace(self) -> None:
         if self._state == "running":

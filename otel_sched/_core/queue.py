@@ -16,7 +16,7 @@ from .waiting import JobDeque
 T = TypeVar("T")
 
 
-_INLINED = frozenset({"_init", "_put", "_get", "_wakeup_next", "qsize", "empty", "full"})
+_INLINED = frozenset({"_init", "_put", "_get", "_wakeup_next", "get_nowait", "qsize", "empty", "full"})
 
 
 class Queue(DropIn[T]):

@@ -3,17 +3,18 @@
 import asyncio
 import logging
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
 from typing import Any
 
 from .broker import Broker
+from .complaint import complain
 from .errors import QueueShutDown
 from .job import CancelReason, Job, Outcome, type_name
 from .ledger import Series, current
 from .repeats import Repeats
 
-logger = logging.getLogger("otel_sched")
+_ENDS_WORKER = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 
 Handler = Callable[[Any], Awaitable[Any]]
 
@@ -60,18 +61,17 @@ class Worker:
                 if outcome is not Outcome.CANCELLED:
                     self._report(job, error, outcome)
                 settle(job, outcome, error, reason)
-                if not isinstance(error, Exception) and reason is not CancelReason.HANDLER:
+                if isinstance(error, _ENDS_WORKER) and reason is not CancelReason.HANDLER:
                     raise
             else:
                 settle(job, done)
             self.job = job = None  # type: ignore[assignment]  # an idle worker must not keep its last job
 
     async def _in_context(self, job: Job[Any], context: Context) -> Any:
-        """Run the handler with the producer's context variables, in an asyncio task of its own: nothing else can."""
+        """Run the handler with the producer's context variables, but in this asyncio task."""
         inside = context.copy()
         inside.run(begin, job)
-        coroutine: Any = self._handler(job.item)
-        return await asyncio.get_running_loop().create_task(coroutine, name=self.name, context=inside)
+        return await _Inside(inside, self._handler(job.item))
 
     def _judge(self, error: BaseException) -> tuple[Outcome, CancelReason | None]:
         if isinstance(error, TimeoutError):
@@ -81,7 +81,7 @@ class Worker:
         if isinstance(error, asyncio.CancelledError):
             if self.stopping:
                 return Outcome.CANCELLED, CancelReason.SHUTDOWN
-            task = self.task
+            task = asyncio.current_task()  # not `self.task`: an eager one runs before it is known
             ours = task is None or task.cancelling()
             return Outcome.CANCELLED, CancelReason.CONSUMER if ours else CancelReason.HANDLER
         return Outcome.ERROR, None
@@ -92,17 +92,43 @@ class Worker:
         if held is None:
             return
         more = f" ({held} more like it were not logged)" if held else ""
-        logger.error(
+        complain(
+            logging.ERROR,
             "job %s of queue %r: %s in %s%s",
             job.id,
             job.ledger.name,
             "failed" if outcome is Outcome.ERROR else outcome.value,
             job.name,
             more,
-            exc_info=error,
+            error=error,
             # Over OTLP the observer tells of it, with more to say; a handler of ours skips this line.
             extra={"otel_sched_emitted": job.ledger.reporting},
         )
+
+
+class _Inside:
+    """Awaits a coroutine each of whose steps runs in another context, as an asyncio task of its own would.
+
+    It stays in the caller's asyncio task, so that cancelling that one reaches the handler from its first line on.
+    """
+
+    __slots__ = ("_context", "_coroutine")
+
+    def __init__(self, context: Context, coroutine: Any) -> None:
+        self._context = context
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        step, value = self._coroutine.send, None
+        while True:
+            try:
+                awaited = self._context.run(step, value)
+            except StopIteration as stop:
+                return stop.value
+            try:
+                step, value = self._coroutine.send, (yield awaited)
+            except BaseException as error:
+                step, value = self._coroutine.throw, error
 
 
 def begin(job: Job[Any]) -> None:

@@ -8,12 +8,11 @@ import sys
 import weakref
 from typing import Any
 
+from .complaint import complain
 from .consumer import Consumer, classify, consumer_here, inheritors, known_consumer, pass_on
 from .job import DropReason, Job, Outcome
 from .ledger import Ledger, Series, current
 from .observer import Hook, Listener, hook
-
-logger = logging.getLogger("otel_sched")
 
 UNDECIDED_JOBS = 100
 """With settle="auto", how many jobs may pass without a task_done() before the consumer is taken for one of the kind
@@ -38,6 +37,7 @@ class Tracker:
         self.settling: Hook | None = None
         self.settled: Hook | None = None
         self.warned = False
+        self.failed = False
         self.untracked = 0
         """Jobs that were taken while nobody listened, and whose task_done() is still to come."""
 
@@ -50,18 +50,28 @@ class Tracker:
         self.ledger.settled = None if self.settled is None else self._tell_settled
 
     def fail(self, name: str) -> None:
-        """Take out a listener whose hook *name* raised: logged once, and counted."""
+        """Take out a listener whose hook *name* raised: counted, and logged once.
+
+        It is told the end of the jobs that it has begun, so that what it opened for them is closed.
+        """
         self.ledger.errors += 1
-        logger.exception(
-            "telemetry of queue %r failed in %s() and is switched off for it; the queue works on",
-            self.ledger.name,
-            name,
-        )
-        queue = self.ledger.queue()
+        if self.failed:
+            return
+        self.failed = True
+        settled, queue = self.settled, self.ledger.queue()
         if queue is None:
             self.listen(None)
         else:
             queue._otel_silence()
+        self.settled = settled
+        self.ledger.settled = self._tell_settled
+        complain(
+            logging.ERROR,
+            "telemetry of queue %r failed in %s() and is switched off for it; the queue works on",
+            self.ledger.name,
+            name,
+            error=sys.exception(),
+        )
 
     def tell_blocked(self, seconds: float) -> None:
         """Tell that the put that follows had to wait."""
@@ -78,7 +88,7 @@ class Tracker:
         self.ledger.retire(DropReason.UNWATCHED)
 
     def _tell_settled(self, job: Job[Any]) -> None:
-        if self.settled is not None:
+        if self.settled is not None and not (self.failed and job.trace is None):
             try:
                 self.settled(job)
             except Exception:
@@ -103,7 +113,10 @@ class Tracker:
         consumer.jobs.append(job)
         current.set(weakref.ref(job))
         if len(consumer.jobs) > HELD_JOBS:
-            self._abandon_oldest(consumer)
+            if self.mode == "auto":
+                self._decide_next_get()
+            if len(consumer.jobs) > HELD_JOBS:
+                self._abandon_oldest(consumer)
         return job.item
 
     def offer(self, job: Job[Any], own_worker: bool) -> bool:
@@ -221,12 +234,17 @@ class Tracker:
                 self._leave(job, now)
             elif job.settled_at is None:
                 job.settled_at = now
-                self.left += 1
+                if inheritors(job) == []:  # one on which a child may work says nothing about task_done()
+                    self.left += 1
         if self.mode == "auto" and self.left >= UNDECIDED_JOBS:
-            self.mode = "next_get"
-            for job in tuple(self.ledger.open):
-                if job.settled_at is not None:
-                    self._leave(job, job.settled_at)
+            self._decide_next_get()
+
+    def _decide_next_get(self) -> None:
+        """Take the consumers for ones that never call task_done(), and end what they have gone on from."""
+        self.mode = "next_get"
+        for job in tuple(self.ledger.open):
+            if job.settled_at is not None:
+                self._leave(job, job.settled_at)
 
     def _leave(self, job: Job[Any], at: float) -> None:
         """End *job* as its asyncio task has gone on, unless another inherited it and works on."""
@@ -243,7 +261,8 @@ class Tracker:
     def _abandon_oldest(self, consumer: Consumer) -> None:
         if not self.warned:
             self.warned = True
-            logger.warning(
+            complain(
+                logging.WARNING,
                 "an asyncio task holds more than %d jobs of queue %r: does %s() call task_done()? "
                 "The oldest are counted as abandoned from here on.",
                 HELD_JOBS,

@@ -3,17 +3,18 @@
 import functools
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, overload
 
 from .callable import callable_names
+from .complaint import complain
 from .observer import Calls, Observer, default_observer
 from .options import checked_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Function = Callable[P, Coroutine[Any, Any, R]]
-logger = logging.getLogger("otel_sched")
 
 
 @overload
@@ -56,7 +57,12 @@ def _wrapped(function: Function[P, R], *, name: str | None, observer: Observer |
     try:
         calls = (observer or default_observer()).wrap(name or short, full)
     except Exception:
-        logger.exception("telemetry of calls of %s failed and is switched off; the function works on", full)
+        complain(
+            logging.ERROR,
+            "telemetry of calls of %s failed and is switched off; the function works on",
+            full,
+            error=sys.exception(),
+        )
         calls = None
     if calls is None:
         return function
@@ -79,7 +85,7 @@ def _entered(calls: Calls, items: tuple[Any, ...], function: str) -> Any:
     try:
         return calls.entered(items)
     except Exception:
-        logger.exception("telemetry of a call of %s failed; the call goes on", function)
+        _complain("telemetry of a call of %s failed; the call goes on", function)
         return None
 
 
@@ -88,4 +94,10 @@ def _left(calls: Calls, token: Any, error: BaseException | None, function: str) 
         try:
             calls.left(token, error)
         except Exception:
-            logger.exception("telemetry of a call of %s failed; the call goes on", function)
+            complain(
+                logging.ERROR, "telemetry of a call of %s failed; the call goes on", function, error=sys.exception()
+            )
+
+
+def _complain(message: str, function: str) -> None:
+    complain(logging.ERROR, message, function, error=sys.exception())

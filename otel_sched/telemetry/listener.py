@@ -103,15 +103,22 @@ class OtelListener(Listener):
     def settled(self, job: Job[Any]) -> None:
         """Record the run, tell of a failure, end the span, and make current what was so before."""
         run = job.trace if isinstance(job.trace, Run) else None
-        context = None if run is None else run.context
         error_type = self._failures.error_type(job)
+        try:
+            self._tell(job, run, error_type)
+        finally:  # whatever goes wrong, a span that was opened is closed
+            if run is not None:
+                try:
+                    self._end(run.span, job, error_type)
+                finally:
+                    leave(run)
+
+    def _tell(self, job: Job[Any], run: Run | None, error_type: str | None) -> None:
+        context = None if run is None else run.context
         if job.taken_at is not None and job.settled_at is not None:
             attributes = self._run_attributes_of(job.name, str(job.outcome), error_type)
             self._run.record(max(0.0, job.settled_at - job.taken_at), attributes, context=context)
         self._failures.tell(job, None if run is None else run.span, context)
-        if run is not None:
-            self._end(run.span, job, error_type)
-            leave(run)
 
     def _end(self, span: Any, job: Job[Any], error_type: str | None) -> None:
         if not span.is_recording():

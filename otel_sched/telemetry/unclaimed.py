@@ -21,9 +21,9 @@ _by_item: dict[int, "Unclaimed"] = {}
 
 
 class Unclaimed:
-    """What is remembered of such a job: not its item, which must be free to go."""
+    """What is remembered of such a job."""
 
-    __slots__ = ("attempt", "claimed", "item", "job_id", "key", "producer", "queue", "wait")
+    __slots__ = ("attempt", "claimed", "held", "item", "job_id", "key", "producer", "queue", "wait")
 
     def __init__(self, job: Job[Any], producer: SpanContext | None) -> None:
         self.key = id(job.item)
@@ -33,11 +33,13 @@ class Unclaimed:
         self.attempt = job.attempt
         self.wait = job.wait
         self.claimed = False
+        self.held: Any = None
+        """The item, where it cannot be referred to weakly: until it is claimed, done, or another is taken here."""
         self.item: weakref.ref[Any] | None = None
 
     def of(self, item: object) -> bool:
-        """Say whether *item* is its item: as sure as can be, for the id alone may be that of a later object."""
-        return self.key == id(item) and (self.item is None or self.item() is item)
+        """Say whether *item* is its item; the id alone may be that of a later object."""
+        return self.key == id(item) and (self.held is item if self.item is None else self.item() is item)
 
 
 def leave_unclaimed(job: Job[Any], producer: SpanContext | None) -> None:
@@ -48,6 +50,7 @@ def leave_unclaimed(job: Job[Any], producer: SpanContext | None) -> None:
         key = left.key
         left.item = weakref.ref(job.item, lambda _: _by_item.pop(key, None))
     except TypeError:
+        left.held = job.item
         return
     if len(_by_item) >= MAX_UNCLAIMED:
         _by_item.pop(next(iter(_by_item)), None)
@@ -63,7 +66,7 @@ def claim(items: Iterable[Any]) -> Unclaimed | None:
             left.claimed = True
             return left
         if here is not None and not here.claimed and here.of(item):
-            here.claimed = True
+            here.claimed, here.held = True, None
             return here
     return None
 
@@ -73,5 +76,6 @@ def forget() -> None:
     here = _here.get()
     if here is not None:
         _here.set(None)
+        here.held = None
         if _by_item.get(here.key) is here:
             del _by_item[here.key]
