@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).parents[1] / "otel_sched"
 
 # A module imports from its own floor and from lower ones. A package stands for all modules inside it.
 FLOORS: dict[int, str] = {
-    1: "_core _core.bytecode _core.callable _core.complaint _core.callsite _core.clock _core.errors _core.job _core.options "
-    "_core.repeats _core.snapshot _core.version",
+    1: "_core _core.bytecode _core.callable _core.callsite _core.clock _core.complaint _core.errors _core.job "
+    "_core.options _core.repeats _core.snapshot _core.version",
     2: "_core.blocking _core.broker _core.ledger _core.observer _core.waiting",
     3: "_core.consumer _core.dropin _core.observed _core.queue _core.runner _core.stats _core.tracker",
     4: "_core.pool _core.watch _core.wrap",

@@ -120,7 +120,8 @@ class Failures:
 
 def _message(job: Job[Any]) -> str | None:
     try:
-        return None if job.error is None else text(str(job.error), 1024)
+        # an exception without a text is told by its name: an error without any message helps nobody
+        return job.error_type if job.error is None else text(str(job.error), 1024) or job.error_type
     except Exception:  # an exception whose __str__ raises
         return None
 

@@ -87,11 +87,9 @@ class Telemetry:
             RuntimeError: Called while an event loop runs in this thread, which it would block.
         """
         check_seconds("timeout", timeout)
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self._finish(timeout)
-        raise RuntimeError("close() would block the running event loop: use `await telemetry.shutdown()`")
+        if _in_loop():
+            raise RuntimeError("close() would block the running event loop: use `await telemetry.shutdown()`")
+        return self._finish(timeout)
 
     def stats(self) -> tuple[ExporterStats, ...]:
         """Return what each exporter has done so far."""
@@ -166,8 +164,13 @@ class Telemetry:
         return sum(each.missing for each in self.stats() if each.signal == signal)
 
     def _at_exit(self) -> None:
-        if not self._finish(self.settings.exit_timeout):
-            _log.warning("not all telemetry was exported before the program ended: %s", _losses(self.stats()))
+        self._say_if_lost(self._finish(self.settings.exit_timeout))
+
+    def _say_if_lost(self, all_well: bool) -> None:
+        if not all_well:
+            _log.warning(
+                "not all telemetry was exported: %s. Does a collector listen at the endpoint?", _losses(self.stats())
+            )
 
     async def __aenter__(self) -> Self:
         return self
@@ -175,15 +178,17 @@ class Telemetry:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.shutdown()
+        self._say_if_lost(await self.shutdown())
 
     def __enter__(self) -> Self:
+        if _in_loop():  # to find out at the end would cost the block's own exception
+            raise RuntimeError("`with` would block the running event loop at its end: use `async with`")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._say_if_lost(self.close())
 
     @property
     def closed(self) -> bool:
@@ -193,6 +198,14 @@ class Telemetry:
     def __repr__(self) -> str:
         state = "shut down" if self._closing else "running"
         return f"<Telemetry {state}: {', '.join(self._lanes) or 'disabled'}>"
+
+
+def _in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _sweep() -> None:

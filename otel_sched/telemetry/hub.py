@@ -13,7 +13,7 @@ from . import interest
 from .books import Books
 from .calls import OtelCalls
 from .listener import OtelListener
-from .providers import FAST, Providers, live, metrics_state, trace_state
+from .providers import FAST, Providers, live, logs_state, metrics_state, trace_state
 
 
 class Hub:
@@ -88,6 +88,7 @@ class Dormant(Listener):
             if (
                 trace_state._TRACER_PROVIDER is not None
                 or metrics_state._METER_PROVIDER is not None
+                or logs_state._LOGGER_PROVIDER is not None
                 or interest.correlating
             ):
                 self._wake(job)

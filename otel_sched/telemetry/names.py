@@ -106,9 +106,7 @@ JOBS_TAKEN = Instrument("otel_sched.jobs.taken", COUNTER, "{job}", "Jobs taken o
 JOBS_FINISHED = Instrument(
     "otel_sched.jobs.finished", COUNTER, "{job}", "Jobs that ended, by outcome.", (JOB_NAME, JOB_OUTCOME)
 )
-WAIT_DURATION = Instrument(
-    "otel_sched.job.wait.duration", HISTOGRAM, "s", "From put to start; deliberate delay is left out."
-)
+WAIT_DURATION = Instrument("otel_sched.job.wait.duration", HISTOGRAM, "s", "From put to taken.")
 RUN_DURATION = Instrument(
     "otel_sched.job.run.duration",
     HISTOGRAM,
