@@ -12,6 +12,7 @@ from opentelemetry._logs import set_logger_provider
 from opentelemetry.sdk.trace import SpanProcessor
 
 from otel_sched import LifoQueue, OtelObserver, PriorityQueue, Queue, WorkerPool, watch
+from otel_sched.telemetry import hub
 from tests.chains import Chain, no_span_here
 from tests.conftest import ARun
 from tests.in_memory import InMemoryTelemetry
@@ -319,11 +320,14 @@ def test_jobs_of_closed_loops_end_with_the_next_consumer(telemetry: InMemoryTele
     assert not trace.get_current_span().is_recording()
 
 
-def test_a_program_that_exports_nothing_but_logs_is_told_of_failures(telemetry: InMemoryTelemetry) -> None:
+def test_a_program_that_exports_nothing_but_logs_is_told_of_failures(
+    telemetry: InMemoryTelemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A global logger provider alone wakes the observer: the failed job has its record."""
+    monkeypatch.setattr(hub, "_hubs", {})  # the one of earlier tests has looked its logger up
     with as_new():
         set_logger_provider(telemetry.logger_provider)
-        queue: Queue[int] = Queue(name="orders")
+        queue: Queue[int] = Queue(name="orders", observer=OtelObserver())
 
         async def main() -> None:
             async def handle(item: int) -> None:

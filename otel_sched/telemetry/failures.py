@@ -120,8 +120,7 @@ class Failures:
 
 def _message(job: Job[Any]) -> str | None:
     try:
-        # an exception without a text is told by its name: an error without any message helps nobody
-        return job.error_type if job.error is None else text(str(job.error), 1024) or job.error_type
+        return None if job.error is None else text(str(job.error), 1024)
     except Exception:  # an exception whose __str__ raises
         return None
 
