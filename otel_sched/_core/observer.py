@@ -4,14 +4,11 @@ After trio's `Instrument`: a hook that nobody overrides is treated as absent, an
 telemetry can neither slow nor break the work it watches.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .job import Job
 from .ledger import Ledger
-
-logger = logging.getLogger("otel_sched")
 
 Hook = Callable[..., Any]
 

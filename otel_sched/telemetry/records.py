@@ -16,6 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span
 from opentelemetry.util.types import AttributeValue
 
+from .._core.job import type_name
 from .names import EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, EXCEPTION_TYPE, STACKTRACE_LIMIT
 
 _CUT = " ... [cut] ... "
@@ -79,16 +80,10 @@ def message(error: BaseException) -> str:
 def exception_attributes(error: BaseException) -> dict[str, AttributeValue]:
     """Return `exception.type` (qualified), `exception.message` and `exception.stacktrace` (cut)."""
     return {
-        EXCEPTION_TYPE: exception_type(error),
+        EXCEPTION_TYPE: type_name(error),
         EXCEPTION_MESSAGE: text(_shown(error)),
         EXCEPTION_STACKTRACE: text("".join(traceback.format_exception(error))),
     }
-
-
-def exception_type(error: BaseException) -> str:
-    """Return the class of *error* with its module, builtins without."""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def severity(level: int) -> tuple[SeverityNumber, str | None]:
