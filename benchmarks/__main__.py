@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 
-from . import api, imports, memory, silent, soak
+from . import api, delay, fast, imports, memory, outage, silent, soak
 from .figures import missed, table
 from .rounds import Settings, loop_factories
 
@@ -16,6 +16,9 @@ GROUPS: dict[str, Callable[[Settings], dict[str, float]]] = {
     "memory": memory.measure,
     "imports": imports.measure,
     "api": api.measure,
+    "fast": fast.measure,
+    "loop": delay.measure,
+    "outage": outage.measure,
 }
 
 

@@ -55,16 +55,59 @@ API = {
     "queue_share_one_span": Figure(what="own loop, CONSUMER span: its cost / by hand, every span"),
     "queue_share_1pct": Figure(what="own loop, 1 %: its cost / by hand, 1 %"),
 }
-FIGURES: dict[str, Figure] = {**SILENT, **MEMORY, **IMPORTS, **API}
+FAST = {
+    "metrics_share": Figure(what="fast: pool, metrics, 1 %: its cost / by hand, 1 %", target=0.045),
+    "queue_metrics_share": Figure(what="fast: own loop, likewise", target=0.05),
+    "one_span_share": Figure(what="fast: pool, CONSUMER span, encoded / by hand, encoded", target=0.045),
+    "queue_one_span_share": Figure(what="fast: own loop, likewise"),
+    "all_spans_share": Figure(what="fast: pool, both spans, encoded / by hand, encoded", target=0.08),
+    "keep_share": Figure(what="fast: pool, 1 %, and tail keep: its cost / by hand, 1 %", target=0.12),
+    "handwritten_1pct_us": Figure(what="by hand, 1 % of spans, us a job above raw"),
+    "handwritten_all_us": Figure(what="by hand, every span, likewise"),
+    "handwritten_encoded_us": Figure(what="by hand, every span, and the SDK's encoding of them"),
+    "pool_metrics_us": Figure(what="fast: pool, metrics, no tracer provider, us a job above raw"),
+    "pool_off_us": Figure(what="fast: pool, no span (sampler)"),
+    "pool_1pct_us": Figure(what="fast: pool, 1 % of CONSUMER spans"),
+    "pool_keep_us": Figure(what="fast: pool, 1 %, and tail keep"),
+    "pool_one_span_us": Figure(what="fast: pool, CONSUMER span"),
+    "pool_one_span_encoded_us": Figure(what="fast: pool, CONSUMER span, encoded"),
+    "pool_all_spans_us": Figure(what="fast: pool, PRODUCER and CONSUMER span"),
+    "pool_all_spans_encoded_us": Figure(what="fast: pool, both spans, encoded"),
+    "queue_1pct_us": Figure(what="fast: own loop, 1 % of CONSUMER spans"),
+    "queue_one_span_us": Figure(what="fast: own loop, CONSUMER span"),
+    "queue_one_span_encoded_us": Figure(what="fast: own loop, CONSUMER span, encoded"),
+    "exact": Figure(what="all differences between fast and plain metrics, added up", target=0.0),
+}
+LOOP = {
+    "loop_delay_ms": Figure(what="lateness at p99.9 while all is exported, above none, ms", target=5.0),
+    "loop_late_ms": Figure(what="the lateness itself, ms"),
+    "loop_jobs_per_s": Figure(what="jobs a second meanwhile; 10 000 are due"),
+    "loop_lost_spans": Figure(what="spans that were dropped meanwhile"),
+}
+FAULTS = {
+    "refused": "no connection",
+    "silent": "accepts, never answers",
+    "slow": "answers after 10 s",
+    "busy": "503 with Retry-After",
+    "throttled": "429 with Retry-After",
+    "reset": "cuts connections",
+    "flapping": "comes and goes every 2 s",
+    "partial": "refuses a part of each batch",
+}
+OUTAGE = {
+    "outage_slowdown": Figure(what="throughput lost while the receiver fails, worst fault", target=0.05),
+    **{f"outage_{fault}": Figure(what=f"the same: {what}") for fault, what in FAULTS.items()},
+}
+FIGURES: dict[str, Figure] = {**SILENT, **MEMORY, **IMPORTS, **API, **FAST, **LOOP, **OUTAGE}
 
 
 def table(values: dict[str, float]) -> str:
     """Return *values* as lines for a terminal: key, value, target, verdict, meaning."""
-    lines = [f"{'key':<25}{'value':>9}{'target':>9}  {'':<7} what"]
+    lines = [f"{'key':<27}{'value':>9}{'target':>9}  {'':<7} what"]
     for key, value in values.items():
         figure = FIGURES[key]
         target = "" if figure.target is None else f"{figure.target:g}"
-        lines.append(f"{key:<25}{value:>9.3g}{target:>9}  {figure.verdict(value):<7} {figure.what}")
+        lines.append(f"{key:<27}{value:>9.3g}{target:>9}  {figure.verdict(value):<7} {figure.what}")
     return "\n".join(lines)
 
 

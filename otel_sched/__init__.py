@@ -12,16 +12,18 @@ from ._core.stats import Stats
 from ._core.version import VERSION
 from ._core.watch import unwatch, watch
 from ._core.wrap import instrument
+from .telemetry.keep import Keep
 from .telemetry.observer import OtelObserver
 
 if TYPE_CHECKING:
-    from .telemetry.setup import Telemetry, configure
+    from .telemetry.setup import Telemetry, attach, configure
 
 __version__ = VERSION
 __all__ = [
     "CancelReason",
     "ConfigurationError",
     "Job",
+    "Keep",
     "LifoQueue",
     "Listener",
     "Observer",
@@ -35,6 +37,7 @@ __all__ = [
     "Stats",
     "Telemetry",
     "WorkerPool",
+    "attach",
     "configure",
     "current_job",
     "instrument",
@@ -49,8 +52,8 @@ set_default_observer(OtelObserver())
 if not TYPE_CHECKING:  # a module that has it has every name, for type checkers
 
     def __getattr__(name: str) -> Any:
-        """Load `configure` when it is first asked for: whoever sets up an SDK of their own need not pay for it."""
-        if name in ("Telemetry", "configure"):
+        """Load what few programs need, or what loads an SDK, when it is first asked for."""
+        if name in ("Telemetry", "attach", "configure"):
             from .telemetry import setup
 
             return getattr(setup, name)

@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks import soak
+from benchmarks import exact, record, soak, ticker
+from benchmarks.encoding import Encoding
+from benchmarks.fast import KINDS, figures
 from benchmarks.figures import FIGURES, Figure, missed, table
+from benchmarks.receiver import receiver
 from benchmarks.residue import Residue
-from benchmarks.rounds import Rounds, interleave
+from benchmarks.rounds import Rounds, Settings, interleave
 from benchmarks.sdk import SAMPLERS, Sdk
+from benchmarks.semantics import check
 from benchmarks.tally import Auditor, Refused, Tally
 from otel_sched import Queue
 
@@ -28,6 +32,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.timeout(300)
 def test_json_is_one_object_with_every_figure_as_a_number() -> None:
     """`--json` prints nothing but one object, whose keys are those documented and whose values are real numbers."""
     result = run("--json", "--rounds", "1", "--scale", "0.05")
@@ -35,8 +40,10 @@ def test_json_is_one_object_with_every_figure_as_a_number() -> None:
     values = json.loads(result.stdout)
     assert set(values) == set(FIGURES)
     assert all(type(value) is float and math.isfinite(value) for value in values.values()), values
-    ratios = [key for key in values if "share" not in key]  # in so short a run a difference of two may be anything
-    assert all(values[key] > 0 for key in ratios), values
+    ratios = [key for key in values if key.endswith("_x_raw") or key.startswith(("silent_", "bytes_", "import_"))]
+    assert ratios
+    assert all(values[key] > 0 for key in ratios), values  # in so short a run a difference of two may be anything
+    assert values["exact"] == 0
 
 
 def test_every_figure_is_explained() -> None:
@@ -94,6 +101,109 @@ def test_incomplete_telemetry_is_no_figure() -> None:
     sdk.expect(spans=1, jobs_sent=3)
     with pytest.raises(RuntimeError, match=r"not complete: expected .*'spans': 2.* there came .*'spans': 1"):
         sdk.expect(spans=2)
+
+
+def test_metrics_count_on_the_fast_path_too() -> None:
+    """What an attached meter provider exports is counted as the plain one's is."""
+    with Sdk(SAMPLERS["all"], fast=True) as sdk:
+        queue: Queue[int] = Queue(name="orders", observer=sdk.observer())
+        asyncio.run(put_and_get(queue))
+    sdk.expect(otel_sched_jobs_put=1, otel_sched_job_wait_duration=1, spans=1)
+
+
+async def put_and_get(queue: "Queue[int]") -> None:
+    """Send one job through *queue*."""
+    await queue.put(1)
+    await queue.get()
+    queue.task_done()
+
+
+def test_the_fast_path_gives_jobs_their_context(loop_kind: str) -> None:
+    """Before anything is measured, jobs find their context, their id and a trace of their own."""
+    check(Settings(loop=loop_kind))
+
+
+def test_a_job_without_its_context_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where observing does nothing, that is noticed before it is measured."""
+    monkeypatch.setattr(Sdk, "observer", lambda self: None)
+    with pytest.raises(RuntimeError, match="outside of its span's context"):
+        check(Settings())
+
+
+def test_both_paths_give_the_same_metrics() -> None:
+    """The work that is compared has all the outcomes, and the two differ by nothing."""
+    assert exact.difference() == 0
+    told = {dict(attributes).get("otel_sched.job.outcome") for _, attributes in exact.points(fast=True)}
+    assert {"ok", "error", "timeout", "cancelled"} <= told
+
+
+def test_a_metric_that_differs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A series that only one of the paths has counts in full."""
+    points = exact.points
+
+    def lossy(*, fast: bool) -> exact.Points:
+        found = points(fast=fast)
+        if fast:
+            found.pop(next(key for key in found if key[0] == "otel_sched.jobs.put"))
+        return found
+
+    monkeypatch.setattr(exact, "points", lossy)
+    assert exact.difference() == exact.JOBS
+
+
+def test_encoding_covers_every_span_it_was_given() -> None:
+    """Batches are encoded as they fill, what is left when asked, and nothing twice."""
+    encoding = Encoding()
+    with Sdk(SAMPLERS["all"], processor=encoding) as sdk:
+        for _ in range(600):
+            sdk.tracer_provider.get_tracer("test").start_span("one").end()
+        assert encoding.spans == 512
+        encoding.finish()
+        size = encoding.size
+        encoding.finish()
+    assert (encoding.spans, encoding.size) == (600, size)
+    assert size > 600 * 32
+
+
+def test_shares_compare_what_is_added() -> None:
+    """Shares are parts of what watching by hand adds to raw, with the SDK's encoding of two spans where ours has it."""
+    taken = {"raw": [1.0], "encode": [10.0], "handwritten_1pct": [51.0], "handwritten_all": [81.0]}
+    values = figures(Rounds(taken | {name: [6.0] for name in KINDS}))
+    assert values["metrics_share"] == values["queue_metrics_share"] == 0.1
+    assert values["one_span_share"] == values["all_spans_share"] == 0.05
+    assert values["handwritten_encoded_us"] == 100e6
+
+
+def test_the_null_receiver_takes_what_is_exported() -> None:
+    """A short run of the ticker exports everything to it, and loses nothing on the way."""
+    command = [sys.executable, "-m", "benchmarks.ticker", "--seconds", "0.3"]
+    with receiver() as endpoint:
+        told = subprocess.run([*command, "--endpoint", endpoint], cwd=HERE, capture_output=True, text=True, check=True)
+    result = json.loads(told.stdout)
+    assert result["late_ms"] > 0
+    assert 0 < result["jobs_per_s"] <= ticker.RATE * 1.1
+    assert result["lost"] >= 0
+
+
+def test_recorded_tables_stand_between_their_marks(tmp_path: Path) -> None:
+    """What a run measured replaces the table of its name, a missed target in bold; the rest of the page stays."""
+    page = tmp_path / "page.md"
+    begin, end = "<!-- figures: targets -->", "<!-- end of figures -->"
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter <!-- figures: peers -->\nkept\n{end}\n", "utf-8")
+    runs = {"3.11": {"metrics_share": 0.04, "exact": 0.0}, "uvloop": {"metrics_share": 0.5}}
+    assert record.write(page, record.tables(runs)) == ["targets"]
+    text = page.read_text("utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith(f"kept\n{end}\n")
+    assert "old" not in text
+    assert "| `metrics_share` | 0.045 | 0.0400 | **0.500** |" in text
+    assert "| `exact` | 0 | 0 |  |" in text
+
+
+def test_every_recorded_page_has_its_tables() -> None:
+    """The pages that record.py fills have the marks for all its tables."""
+    text = "".join(page.read_text("utf-8") for page in record.PAGES)
+    assert {name for _, name, _ in record.MARKED.findall(text)} == {"results", "targets", "pieces", "peers"}
 
 
 def test_the_soak_loses_nothing(loop_kind: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from otel_sched import CancelReason, Outcome
 from otel_sched._core.job import CancelState, DropReason
 from otel_sched._core.ledger import MAX_JOB_NAMES
 from otel_sched._core.repeats import BURST, PERIOD
-from otel_sched.telemetry import logs, names
+from otel_sched.telemetry import counting, logs, names
 from otel_sched.telemetry.names import Instrument
 from otel_sched.telemetry.providers import SCHEMA_URL
 from otel_sched.telemetry.spans import PARENT_WITHIN
@@ -119,15 +119,22 @@ def test_every_attribute_in_use_is_documented_and_no_other() -> None:
 
 def test_closed_sets_are_documented() -> None:
     """Outcomes and reasons: each word of the code, in its order, and no other."""
-    sets = {row["attribute"].strip("`"): CODE.findall(row["values"]) for row in tables("## Closed sets")}
+    rows = [row for row in tables("## Closed sets") if "values" in row]
+    sets = {row["attribute"].strip("`"): CODE.findall(row["values"]) for row in rows}
     assert sets == {
         names.JOB_OUTCOME: [each.value for each in Outcome],
         names.CANCEL_STATE: [each.value for each in CancelState],
         names.CANCEL_REASON: [each.value for each in CancelReason],
         names.DROP_REASON: [each.value for each in DropReason],
-        names.TELEMETRY_SIGNAL: ["logs"],
-        names.TELEMETRY_REASON: [names.REPEATED, names.OBSERVER_FAILED],
+        names.TELEMETRY_SIGNAL: ["traces", "metrics", "logs"],
+        names.TELEMETRY_REASON: [names.REPEATED, names.OBSERVER_FAILED, *counting.REASONS],
+        names.TELEMETRY_OUTCOME: ["ok", "retry", "failed"],
     }
+
+
+def test_reasons_of_lost_telemetry_are_explained() -> None:
+    """Each that an export counts by, in the code's order."""
+    assert column("## Closed sets", "reason") == list(counting.REASONS)
 
 
 def test_fields_of_log_lines_are_documented() -> None:

@@ -42,7 +42,7 @@ GUESTS: dict[str, str] = {
 
 FILE_LINES = 300
 FUNCTION_LINES = 40
-FRONT_DOOR_LINES = 60
+FRONT_DOOR_LINES = 70
 
 
 @dataclass
@@ -237,7 +237,7 @@ def test_every_entry_of_the_tables_exists() -> None:
         (unlabelled, "_core/job.py", '"""A job."""', "must open with 'Floor 1'"),
         (oversized, "_core/job.py", "x = 1\n" * 300, ""),
         (oversized, "_core/job.py", "x = 1\n" * 301, "_core.job has 301 lines: at most 300"),
-        (oversized, "__init__.py", "x = 1\n" * 61, "__init__ has 61 lines: at most 60"),
+        (oversized, "__init__.py", "x = 1\n" * 71, "__init__ has 71 lines: at most 70"),
         (
             oversized,
             "_core/job.py",

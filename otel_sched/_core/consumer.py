@@ -209,6 +209,17 @@ def pass_on(job: Job[Any], heirs: list[asyncio.Task[Any]]) -> None:
         heir.add_done_callback(ended, context=contextvars.Context())
 
 
+def alone(owner: Any) -> bool:
+    """Say whether a job of *owner* is the only one that it holds: then nobody can mean another."""
+    return type(owner) is Consumer and len(owner.jobs) == 1
+
+
+def stray(job: Job[Any]) -> bool:
+    """Say whether no live asyncio task owns *job*."""
+    owner = job.owner
+    return owner is None or (isinstance(owner, Consumer) and owner.task() is None)
+
+
 def _no_task() -> None:
     return None
 

@@ -125,7 +125,7 @@ class Job(Generic[T]):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def taken(self, at: float) -> None:
-        """Note that it was taken at *at*, and lay out what its run will fill in."""
+        """Note that it was taken at *at*, and lay out what its run will fill in; for brokers other than ours."""
         self.taken_at = at
         self.outcome = self.settled_at = self.error = self.error_type = None
 

@@ -41,6 +41,7 @@ class _Leased:
 
 
 LEASED = _Leased()
+_OK = Outcome.OK
 
 
 class Waiting(Protocol):
@@ -113,7 +114,10 @@ class Ledger:
         self.waiting: Waiting | None = None
         self.queue: Callable[[], Any] = _nothing
         self.started: Callable[[Job[Any], bool], bool] | None = None
+        """Asked whether a job may start; it may raise, and `failed` is then told which hook did."""
         self.settled: Callable[[Job[Any]], None] | None = None
+        """Told of the end of a job; likewise."""
+        self.failed: Callable[[str], None] = _ignore
 
     def series(self, name: str, function: str) -> Series:
         """Return the counts for job *name*, shared by all who work under it."""
@@ -169,15 +173,23 @@ class Ledger:
             if owner is not LEASED:
                 owner.release(job)
             job.owner = None
-        if outcome is Outcome.OK:
+        if outcome is _OK:
             job.series.ok += 1
         else:
             job.series.count(outcome, reason)
-        self._tell(job)
+        if self.settled is not None:  # `_tell`, without the call
+            try:
+                self.settled(job)
+            except Exception:
+                self.failed("settled")
+        job.trace = job.outer = None
 
     def _tell(self, job: Job[Any]) -> None:
         if self.settled is not None:
-            self.settled(job)
+            try:
+                self.settled(job)
+            except Exception:
+                self.failed("settled")
         job.trace = job.outer = None
 
     def watch_queue(self, queue: Any) -> None:
@@ -234,3 +246,7 @@ class Ledger:
 
 def _nothing() -> None:
     return None
+
+
+def _ignore(_: str) -> None:
+    """Nobody cares."""

@@ -165,8 +165,10 @@ class Observed(asyncio.Queue[T]):
         if self._otel_deliver is None:
             job.outcome = None
         else:
-            job.taken(self._otel_ledger.now())
-            self._otel_ledger.open[job] = None
+            ledger = self._otel_ledger
+            job.taken_at = ledger.now()
+            job.outcome = job.settled_at = job.error = job.error_type = None
+            ledger.open[job] = None
         return job
 
     def settle(

@@ -68,10 +68,12 @@ class Queue(DropIn[T]):
 
     async def get(self) -> T:
         """Remove and return an item; wait while there is none. Raises QueueShutDown when there will be no more."""
-        if self._otel_deliver is not None:
-            self._otel_tracker.entering()
         if not self._otel_jobs:
+            if self._otel_deliver is not None:
+                self._otel_tracker.entering()
             await await_item(self)
+        elif self._otel_deliver is not None:
+            self._otel_tracker.entering_ready()
         return self.get_nowait()
 
     def put_nowait(self, item: T) -> None:

@@ -134,5 +134,9 @@ class _Inside:
 def begin(job: Job[Any]) -> None:
     """Make *job* the current one; call it in the context that its handler runs in."""
     current.set(weakref.ref(job))
-    if job.ledger.started is not None:
-        job.ledger.started(job, True)
+    ledger = job.ledger
+    if ledger.started is not None:
+        try:
+            ledger.started(job, True)
+        except Exception:
+            ledger.failed("started")

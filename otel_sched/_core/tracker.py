@@ -9,11 +9,12 @@ import weakref
 from typing import Any
 
 from .complaint import complain
-from .consumer import Consumer, classify, consumer_here, inheritors, known_consumer, pass_on
+from .consumer import Consumer, alone, classify, consumer_here, inheritors, known_consumer, pass_on, stray
 from .job import DropReason, Job, Outcome
 from .ledger import Ledger, Series, current
 from .observer import Hook, Listener, hook
 
+_OK = Outcome.OK
 UNDECIDED_JOBS = 100
 """With settle="auto", how many jobs may pass without a task_done() before the consumer is taken for one of the kind
 that never calls it."""
@@ -27,6 +28,7 @@ class Tracker:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.mode = ledger.options.settle
+        self.auto = self.mode == "auto"
         self.never = ledger.options.process_spans == "never"
         self.left = 0
         self.listener: Listener | None = None
@@ -38,6 +40,8 @@ class Tracker:
         self.settled: Hook | None = None
         self.warned = False
         self.failed = False
+        self.entered: Consumer | None = None
+        """Whom `entering_ready` found, for the `deliver` that follows at once."""
         self.untracked = 0
         """Jobs that were taken while nobody listened, and whose task_done() is still to come."""
 
@@ -46,8 +50,9 @@ class Tracker:
         self.listener = listener
         for name in ("blocked", "started", "waited", "passed", "settling", "settled"):
             setattr(self, name, hook(listener, name))
-        self.ledger.started = None if self.started is None else self.offer
-        self.ledger.settled = None if self.settled is None else self._tell_settled
+        self.ledger.started = self.started
+        self.ledger.settled = self.settled
+        self.ledger.failed = self.fail
 
     def fail(self, name: str) -> None:
         """Take out a listener whose hook *name* raised: counted, and logged once.
@@ -96,38 +101,46 @@ class Tracker:
 
     def deliver(self, job: Job[Any]) -> Any:
         """Hand a job to the caller of get(): it runs from here on, or nothing but its wait is known."""
-        job.taken(self.ledger.now())
-        consumer = None if self.never else consumer_here()
+        ledger = self.ledger
+        job.taken_at = ledger.now()
+        job.outcome = job.settled_at = job.error = job.error_type = None
+        consumer, self.entered = self.entered, None
+        if consumer is None:
+            consumer = None if self.never else consumer_here()
         if consumer is None or not consumer.direct:
             return self._wait_only(job, consumer)
-        if consumer.jobs and not consumer.awaits:
+        jobs = consumer.jobs
+        if jobs and not consumer.awaits:
             self._leave_all(consumer)
         job.owner = consumer
         job.outer = sys.exception()
-        series = job.series = consumer.series_of(self.ledger)
-        if not self.offer(job, False):
-            job.owner = None
-            return self._wait_only(job, consumer)
+        series = consumer.series
+        if series is None or consumer.ledger is not ledger:
+            series = consumer.series_of(ledger)
+        job.series = series
+        if self.started is not None:
+            try:
+                may = self.started(job, False)
+            except Exception:
+                self.fail("started")
+                may = True
+            if not may:
+                job.owner = None
+                return self._wait_only(job, consumer)
         series.taken += 1
-        self.ledger.open[job] = None
-        consumer.jobs.append(job)
+        ledger.open[job] = None
+        jobs.append(job)
         current.set(weakref.ref(job))
-        if len(consumer.jobs) > HELD_JOBS:
-            if self.mode == "auto":
-                self._decide_next_get()
-            if len(consumer.jobs) > HELD_JOBS:
-                self._abandon_oldest(consumer)
+        if len(jobs) > HELD_JOBS:
+            self._hold_less(consumer)
         return job.item
 
-    def offer(self, job: Job[Any], own_worker: bool) -> bool:
-        """Ask the listener whether *job* may run here; one that is not there or fails has nothing against it."""
-        if self.started is None:
-            return True
-        try:
-            return bool(self.started(job, own_worker))
-        except Exception:
-            self.fail("started")
-            return True
+    def _hold_less(self, consumer: Consumer) -> None:
+        """Find out that a consumer never calls task_done(), or give up its oldest job."""
+        if self.mode == "auto":
+            self._decide_next_get()
+        if len(consumer.jobs) > HELD_JOBS:
+            self._abandon_oldest(consumer)
 
     def _wait_only(self, job: Job[Any], consumer: Consumer | None) -> Any:
         if job.series is None:
@@ -153,14 +166,27 @@ class Tracker:
             if consumer.jobs:
                 self._leave_all(consumer)
 
+    def entering_ready(self) -> None:
+        """Do so where an item is there already: the same asyncio task will be in `deliver` next."""
+        if self.never:
+            return
+        consumer = self.entered = consumer_here()
+        if consumer is not None:
+            consumer.awaits = True
+            if consumer.jobs:
+                self._leave_all(consumer)
+
     def task_done(self) -> None:
         """Settle the job that a task_done() is about, as the exception being handled tells."""
-        if self.ledger.options.settle == "auto":
+        if self.auto:
             self.mode = "task_done"
-        job = self._meant()
-        if job is None:
-            self._done_unseen()
-            return
+        ref = current.get()
+        job = None if ref is None else ref()
+        if job is None or job.outcome is not None or job.ledger is not self.ledger or not alone(job.owner):
+            job = self._meant()
+            if job is None:
+                self._done_unseen()
+                return
         error = sys.exception()
         if error is job.outer:
             error = None
@@ -194,17 +220,17 @@ class Tracker:
     def end(self, job: Job[Any], error: BaseException | None, at: float | None) -> None:
         """Settle *job* by *error*, or by one that was logged or recorded under it and swallowed."""
         if error is None:
-            self._ask_settling(job)
+            if self.settling is not None:
+                try:
+                    self.settling(job)
+                except Exception:
+                    self.fail("settling")
             error = job.error
+            if error is None and job.error_type is None:
+                self.ledger.settle(job, _OK, None, None, at)
+                return
         outcome, reason = classify(error or job.error_type)
         self.ledger.settle(job, outcome, error, reason, at)
-
-    def _ask_settling(self, job: Job[Any]) -> None:
-        if self.settling is not None:
-            try:
-                self.settling(job)
-            except Exception:
-                self.fail("settling")
 
     def _meant(self) -> Job[Any] | None:
         """Find the job that a task_done() means: an inherited one, else the oldest held here, else the oldest stray.
@@ -222,7 +248,7 @@ class Tracker:
             held = [each for each in consumer.jobs if each.ledger is self.ledger]
             if held:
                 return held[0] if len(held) == 1 else next((each for each in held if not inheritors(each)), held[0])
-        return next((each for each in tuple(self.ledger.open) if _stray(each)), None)
+        return next((each for each in tuple(self.ledger.open) if stray(each)), None)
 
     def _leave_all(self, consumer: Consumer) -> None:
         """Let the calling asyncio task go on from what it holds of this queue."""
@@ -272,9 +298,3 @@ class Tracker:
         oldest = next((job for job in consumer.jobs if job.ledger is self.ledger), None)
         if oldest is not None:
             self.ledger.settle(oldest, Outcome.ABANDONED)
-
-
-def _stray(job: Job[Any]) -> bool:
-    """Say whether no live asyncio task owns *job*."""
-    owner = job.owner
-    return owner is None or (isinstance(owner, Consumer) and owner.task() is None)

@@ -26,6 +26,7 @@ class Books:
     """The ledgers of all queues of one observer."""
 
     def __init__(self, providers: Providers, before_collecting: Callable[[], None]) -> None:
+        self.meter_provider = providers.meter_provider
         self._lock = threading.Lock()
         self._ledgers: list[Ledger] = []
         self._gone: dict[str, Snapshot] = {}
@@ -34,10 +35,10 @@ class Books:
         self._before = before_collecting
         _all_books.add(self)
         meter = providers.meter()
-        for instrument, points in _POINTS.items():
+        for instrument in _POINTS:
             _CREATE[instrument.kind](meter)(
                 instrument.name,
-                callbacks=[self._callback(instrument, points)],
+                callbacks=[self._callback(instrument)],
                 unit=instrument.unit,
                 description=instrument.description,
             )
@@ -74,15 +75,18 @@ class Books:
                 staying.append(ledger)
         self._ledgers = staying
 
-    def _callback(
-        self, instrument: Instrument, points: Callable[[str, Snapshot], Points]
-    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def observe(self, instrument: Instrument) -> list[Observation]:
+        """Return the points of one instrument, as of this collection."""
+        points = _POINTS[instrument]
+        return [
+            Observation(value, {names.QUEUE_NAME: name, **attributes})
+            for name, snapshot in self._shared(instrument.name).items()
+            for value, attributes in points(name, snapshot)
+        ]
+
+    def _callback(self, instrument: Instrument) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
-            return [
-                Observation(value, {names.QUEUE_NAME: name, **attributes})
-                for name, snapshot in self._shared(instrument.name).items()
-                for value, attributes in points(name, snapshot)
-            ]
+            return self.observe(instrument)
 
         return observe
 
@@ -99,6 +103,15 @@ class Books:
 
 
 _all_books: "weakref.WeakSet[Books]" = weakref.WeakSet()
+
+
+def held(meter_provider: Any) -> list[Observation]:
+    """Return what the books of that provider, or of the global one, say of telemetry that was held back.
+
+    For whoever has made the instrument before them: the SDK takes the callbacks of the first.
+    """
+    books = [each for each in list(_all_books) if each.meter_provider in (None, meter_provider)]
+    return [point for each in books for point in each.observe(names.TELEMETRY_DROPPED)]
 
 
 def _renew_locks() -> None:

@@ -15,7 +15,7 @@ from . import names
 from .failures import ERRORS
 from .providers import Providers
 from .records import exception_attributes, message
-from .spans import Run, without_over
+from .spans import Attached, without_over
 from .unclaimed import Unclaimed, claim
 
 
@@ -82,4 +82,4 @@ class OtelCalls(Calls):
 
 
 def _producer(job: Job[Any]) -> SpanContext | None:
-    return job.trace.producer if isinstance(job.trace, Run) else None
+    return job.trace.producer if isinstance(job.trace, Attached) else None

@@ -14,8 +14,9 @@ from opentelemetry import _logs as otel_logs
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
 
-from .counting import ExporterStats
+from .counting import ExporterStats, stats_of
 from .endpoint import Signal
+from .export.workers import at_worker_exit
 from .lanes import Call, Lane, run_async, run_blocking
 from .settings import Settings, check_seconds
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # pipeline imports the SDK
     from .pipeline import Pipeline
 
 _ITEMS = {"traces": "spans", "metrics": "metric points", "logs": "log records"}
+MARGIN = 0.05
 _log = logging.getLogger("otel_sched")
 
 
@@ -51,6 +53,7 @@ class Telemetry:
         self.logger_provider = pipeline.logger_provider or otel_logs.NoOpLoggerProvider()
         if settings.shutdown_on_exit:
             atexit.register(self._at_exit)
+            at_worker_exit(self, Telemetry._at_exit)
 
     async def flush(self, timeout: float = 5.0) -> bool:
         """Export what waits now; the event loop goes on meanwhile.
@@ -93,16 +96,9 @@ class Telemetry:
 
     def stats(self) -> tuple[ExporterStats, ...]:
         """Return what each exporter has done so far."""
-        return tuple(
-            ExporterStats(
-                signal=count.signal,
-                exporter=count.exporter,
-                handed=count.handed,
-                exported=count.exported,
-                failed=count.failed,
-            )
-            for count in self._pipeline.counts
-        )
+        for sender in self._pipeline.senders:
+            sender.sweep()
+        return tuple(stats_of(count) for count in self._pipeline.counts)
 
     def _finish(self, timeout: float) -> bool:
         self._close_logging()
@@ -127,8 +123,11 @@ class Telemetry:
         return self._is_down() and all(self._results.values())
 
     def _calls(self, act: Callable[[Signal, Any, float], bool], timeout: float) -> Mapping[Lane, Call]:
-        """Return what each lane is to do, its deadline set now: a call may have to wait for its turn."""
-        deadline = time.monotonic() + timeout
+        """Return what each lane is to do, its deadline set now: a call may have to wait for its turn.
+
+        It ends a little before *timeout*, so that the counts are final when whoever waits for it looks at them.
+        """
+        deadline = time.monotonic() + timeout - min(MARGIN, timeout / 10)
         return {
             self._lanes[signal]: partial(act, signal, provider, deadline)
             for signal, provider in self._pipeline.providers()
@@ -148,6 +147,7 @@ class Telemetry:
             if signal == "metrics":  # the only one whose shutdown takes a bound, and cuts off the last export for it
                 provider.shutdown(_millis(deadline))
             else:
+                self._close_senders(signal, deadline)
                 provider.shutdown()
             well = self._failed(signal) == failed and (signal != "metrics" or not self._missing(signal))
         except Exception as error:
@@ -156,6 +156,14 @@ class Telemetry:
         self._results[signal] = well
         self._lanes[signal].stop()
         return well
+
+    def _close_senders(self, signal: Signal, deadline: float) -> None:
+        """End the export of spans or log records at *deadline*, which the SDK's shutdown() would not know of."""
+        senders = [sender for sender in self._pipeline.senders if sender.count.signal == signal]
+        for sender in senders:
+            sender.begin_close(deadline)
+        for sender in senders:
+            sender.close(deadline)
 
     def _failed(self, signal: Signal) -> int:
         return sum(count.failed for count in self._pipeline.counts if count.signal == signal)

@@ -1,9 +1,12 @@
 """Floor 5: what all queues of one observer share: providers, books, and who listens to which queue."""
 
 import os
+import sys
 import threading
 import weakref
 from typing import Any
+
+from opentelemetry import trace
 
 from .._core.consumer import sweep as sweep_consumers
 from .._core.job import Job
@@ -19,9 +22,10 @@ from .providers import FAST, Providers, live, logs_state, metrics_state, trace_s
 class Hub:
     """The OpenTelemetry side of one observer."""
 
-    def __init__(self, tracer_provider: Any, meter_provider: Any, logger_provider: Any) -> None:
+    def __init__(self, tracer_provider: Any, meter_provider: Any, logger_provider: Any, fast: bool = True) -> None:
         self.given = tracer_provider, meter_provider, logger_provider  # held: their ids are a key
-        self.providers = Providers(*self.given)
+        self.fast = fast
+        self.providers = Providers(*self.given, fast=fast)
         self._books = Books(self.providers, self.sweep)
         self._listeners: set[weakref.ref[OtelListener]] = set()  # no WeakSet: an exporter's thread walks over it
 
@@ -32,9 +36,21 @@ class Hub:
 
     def listener(self, ledger: Ledger) -> OtelListener:
         """Return who tells of the jobs of *ledger*."""
-        listener = OtelListener(self.providers, ledger)
+        listener = self._fast_listener(ledger) or OtelListener(self.providers, ledger)
         self._listeners.add(weakref.ref(listener, self._listeners.discard))
         return listener
+
+    def _fast_listener(self, ledger: Ledger) -> OtelListener | None:
+        """Return one that makes light spans, where the spans go to a tracer provider that is the SDK's own."""
+        sdk = sys.modules.get("opentelemetry.sdk.trace")
+        provider: Any = self.given[0] or trace.get_tracer_provider()
+        if not self.fast or sdk is None or type(provider) is not sdk.TracerProvider:
+            return None
+        try:
+            from .fast.choice import fast_listener
+        except ImportError:  # an SDK in which something is not where it was
+            return None
+        return fast_listener(self.providers, ledger, provider)
 
     def wrap(self, name: str, function: str) -> Calls:
         """Return who tells of the calls of an instrumented function."""
@@ -48,7 +64,7 @@ class Hub:
                 listener.sum_up()
 
 
-_hubs: "weakref.WeakValueDictionary[tuple[int, ...], Hub]" = weakref.WeakValueDictionary()
+_hubs: "weakref.WeakValueDictionary[tuple[Any, ...], Hub]" = weakref.WeakValueDictionary()
 _lock = threading.RLock()
 
 
@@ -62,13 +78,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-def hub_of(*providers: Any) -> Hub:
+def hub_of(tracer_provider: Any, meter_provider: Any, logger_provider: Any, *, fast: bool = True) -> Hub:
     """Return the hub of these three providers, one for all their observers: a meter's instruments exist once."""
-    key = tuple(id(each) for each in providers)
+    key = (*(id(each) for each in (tracer_provider, meter_provider, logger_provider)), fast)
     with _lock:
         hub = _hubs.get(key)
         if hub is None:
-            hub = _hubs[key] = Hub(*providers)
+            hub = _hubs[key] = Hub(tracer_provider, meter_provider, logger_provider, fast)
         return hub
 
 

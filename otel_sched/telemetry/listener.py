@@ -16,7 +16,7 @@ from .._core.observer import Listener
 from . import names
 from .failures import Failures
 from .providers import Providers, suppressed
-from .spans import Carried, Run, base_of, leave, producer_of, start, swallowed
+from .spans import Attached, Carried, base_of, leave, producer_of, start, swallowed
 from .unclaimed import forget, leave_unclaimed
 
 Attributes = dict[str, str]
@@ -72,7 +72,7 @@ class OtelListener(Listener):
             job.trace = None
             return True
         run = job.trace = start(self._providers.tracer, self, job, options, base, self._process_name)
-        self._wait.record(job.wait, self._queue, context=run.context)
+        self._wait.record(job.wait, self._queue, context=run.within)
         return True
 
     def waited(self, job: Job[Any]) -> None:
@@ -95,14 +95,14 @@ class OtelListener(Listener):
 
     def settling(self, job: Job[Any]) -> None:
         """Look for an exception that was recorded on the job's span and then swallowed."""
-        if isinstance(job.trace, Run) and not job.error_type:
+        if isinstance(job.trace, Attached) and not job.error_type:
             error_type = swallowed(job.trace)
             if error_type is not None:
                 job.note_error(error_type, exported=True)
 
     def settled(self, job: Job[Any]) -> None:
         """Record the run, tell of a failure, end the span, and make current what was so before."""
-        run = job.trace if isinstance(job.trace, Run) else None
+        run = job.trace if isinstance(job.trace, Attached) else None
         error_type = self._failures.error_type(job)
         try:
             self._tell(job, run, error_type)
@@ -113,8 +113,8 @@ class OtelListener(Listener):
                 finally:
                     leave(run)
 
-    def _tell(self, job: Job[Any], run: Run | None, error_type: str | None) -> None:
-        context = None if run is None else run.context
+    def _tell(self, job: Job[Any], run: Attached | None, error_type: str | None) -> None:
+        context = None if run is None else run.within
         if job.taken_at is not None and job.settled_at is not None:
             attributes = self._run_attributes_of(job.name, str(job.outcome), error_type)
             self._run.record(max(0.0, job.settled_at - job.taken_at), attributes, context=context)

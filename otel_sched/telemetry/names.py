@@ -20,7 +20,10 @@ CANCEL_REASON = "otel_sched.cancel.reason"
 DROP_REASON = "otel_sched.drop.reason"
 TELEMETRY_SIGNAL = "otel_sched.telemetry.signal"
 TELEMETRY_REASON = "otel_sched.telemetry.reason"
+TELEMETRY_RULE = "otel_sched.telemetry.rule"
+TELEMETRY_OUTCOME = "otel_sched.telemetry.outcome"
 REPEATS = "otel_sched.repeats"
+KEEP_RULE = "otel_sched.keep.rule"
 
 # Attributes of the semantic conventions, all of them stable there
 ERROR_TYPE = "error.type"
@@ -38,6 +41,7 @@ SPAN_ATTRIBUTES = (
     JOB_WAIT,
     CORRELATION,
     CANCEL_REASON,
+    KEEP_RULE,
     ERROR_TYPE,
     CODE_FUNCTION_NAME,
 )
@@ -142,7 +146,7 @@ TELEMETRY_DROPPED = Instrument(
     "otel_sched.telemetry.dropped",
     COUNTER,
     "{item}",
-    "Telemetry that this library itself held back.",
+    "Telemetry that was held back or could not be exported.",
     (TELEMETRY_SIGNAL, TELEMETRY_REASON),
 )
 TELEMETRY_ERRORS = Instrument(
@@ -151,6 +155,26 @@ TELEMETRY_ERRORS = Instrument(
     "{error}",
     "Failures of observers, each of which was switched off for its queue.",
     (TELEMETRY_REASON,),
+)
+TELEMETRY_SPANS = Instrument(
+    "otel_sched.telemetry.spans",
+    COUNTER,
+    "{span}",
+    "Spans handed to the exporter, by the rule that kept them.",
+    (TELEMETRY_RULE,),
+)
+BUFFER_SIZE = Instrument(
+    "otel_sched.telemetry.buffer.size", UPDOWN, "{item}", "Spans or log records that wait.", (TELEMETRY_SIGNAL,)
+)
+BUFFER_CAPACITY = Instrument(
+    "otel_sched.telemetry.buffer.capacity", UPDOWN, "{item}", "How many of them may wait.", (TELEMETRY_SIGNAL,)
+)
+EXPORT_DURATION = Instrument(
+    "otel_sched.telemetry.export.duration",
+    HISTOGRAM,
+    "s",
+    "How long one attempt to export took.",
+    (TELEMETRY_SIGNAL, TELEMETRY_OUTCOME),
 )
 
 INSTRUMENTS = (
@@ -173,8 +197,17 @@ INSTRUMENTS = (
     WORKERS_BUSY,
     TELEMETRY_DROPPED,
     TELEMETRY_ERRORS,
+    TELEMETRY_SPANS,
+    BUFFER_SIZE,
+    BUFFER_CAPACITY,
+    EXPORT_DURATION,
 )
 
+OF_THE_EXPORT = (TELEMETRY_SPANS, BUFFER_SIZE, BUFFER_CAPACITY, EXPORT_DURATION)
+"""What carries no queue's name: it is about what `configure()` exports."""
+
+SAMPLED = "sampled"
+"""telemetry.rule of spans that the sampler kept."""
 REPEATED = "repeated"
 """telemetry.reason of log records that the rate limit held back."""
 OBSERVER_FAILED = "observer"

@@ -10,16 +10,21 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from .._core.errors import ConfigurationError
-from .counting import ExporterCount, count_exports, count_handed
+from .counting import ExporterCount, count_exports
 from .endpoint import EXPORTERS, INSTALL, SIGNALS, Signal, exporter_names
+from .export.limits import limits_of
+from .export.own import Rules, tell
+from .export.processors import LogFeed, SpanFeed
+from .export.sender import Sender
+from .export.transport import transport_of
+from .fast.attaching import attach
+from .fast.kept import keep_in
 from .sampling import choose
 from .settings import Settings
 
@@ -39,6 +44,8 @@ class Pipeline:
     meter_provider: MeterProvider | None = None
     logger_provider: LoggerProvider | None = None
     counts: list[ExporterCount] = field(default_factory=list)
+    senders: list[Sender] = field(default_factory=list)
+    rules: Rules = field(default_factory=Rules)
 
     def providers(self) -> Iterator[tuple[Signal, Any]]:
         """Yield each signal that is on, with its provider."""
@@ -87,6 +94,7 @@ def _build(settings: Settings, undo: ExitStack) -> Pipeline:
         pipeline.logger_provider = _logger_provider(settings, resource, exporters["logs"], pipeline, undo)
     if settings.metrics:
         pipeline.meter_provider = _meter_provider(settings, resource, exporters["metrics"], pipeline)
+        tell(pipeline.meter_provider, pipeline.counts, pipeline.senders, pipeline.rules)
     return pipeline
 
 
@@ -103,9 +111,12 @@ def _tracer_provider(
     undo.callback(provider.shutdown)
     for processor in settings.span_processors:
         provider.add_span_processor(processor)
+    keeper = None if settings.keep is None else keep_in(provider, settings.keep)
     for name, exporter in exporters:
-        count = _counted(pipeline, "traces", name, exporter)
-        provider.add_span_processor(count_handed(BatchSpanProcessor(exporter), count))
+        feed = SpanFeed(_sender(pipeline, "traces", name, exporter))
+        provider.add_span_processor(feed)
+        if keeper is not None:
+            keeper.deliver.append(feed.keep)
     return provider
 
 
@@ -117,8 +128,7 @@ def _logger_provider(
     for processor in settings.log_processors:
         provider.add_log_record_processor(processor)
     for name, exporter in exporters:
-        count = _counted(pipeline, "logs", name, exporter)
-        provider.add_log_record_processor(count_handed(BatchLogRecordProcessor(exporter), count))
+        provider.add_log_record_processor(LogFeed(_sender(pipeline, "logs", name, exporter)))
     return provider
 
 
@@ -141,7 +151,18 @@ def _meter_provider(settings: Settings, resource: Resource, exporters: Exporters
             readers, resource=resource, shutdown_on_exit=False, **_configurator("meter", MeterProvider)
         )
         undo.pop_all()
+    attach(provider)  # where it cannot be, its own histograms serve
     return provider
+
+
+def _sender(pipeline: Pipeline, signal: Signal, name: str, exporter: Any) -> Sender:
+    """Put a buffer and a thread of our own before an exporter; spans are counted by rule at the first one."""
+    count = ExporterCount(signal, name)
+    first = signal == "traces" and not any(each.signal == "traces" for each in pipeline.counts)
+    sender = Sender(count, transport_of(exporter, signal), limits_of(signal), pipeline.rules.count if first else None)
+    pipeline.counts.append(count)
+    pipeline.senders.append(sender)
+    return sender
 
 
 def _counted(pipeline: Pipeline, signal: Signal, name: str, exporter: Any) -> ExporterCount:

@@ -7,6 +7,7 @@ from opentelemetry import _logs, metrics, trace
 
 from .._core.version import VERSION
 from . import interest, names
+from .fast.histogram import attached
 from .records import suppressed
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.34.0"
@@ -46,13 +47,16 @@ def live() -> bool:
 class Providers:
     """The three providers of one observer, each of which may be None for the global one."""
 
-    def __init__(self, tracer_provider: Any, meter_provider: Any, logger_provider: Any) -> None:
+    def __init__(self, tracer_provider: Any, meter_provider: Any, logger_provider: Any, *, fast: bool = True) -> None:
+        self.fast = fast
+        """Whether anything but the plain API may be used."""
         self.meter_provider = meter_provider
         self._logger_provider = logger_provider
         self.given = any(each is not None for each in (tracer_provider, meter_provider, logger_provider))
         self.tracer = trace.get_tracer(names.SCOPE, VERSION, tracer_provider, SCHEMA_URL)
         self._logger: Any = None
         self._histograms: dict[tuple[str, tuple[float, ...]] | None, tuple[Any, ...]] = {}
+        self._fast: Any = None
 
     def live(self) -> bool:
         """Say whether there is anybody to tell."""
@@ -79,17 +83,34 @@ class Providers:
         key = None if buckets is None else (queue, tuple(buckets))
         made = self._histograms.get(key)
         if made is None:
-            meter = self.meter(None if key is None else {names.QUEUE_NAME: queue})
-            made = self._histograms[key] = tuple(
-                meter.create_histogram(
-                    instrument.name,
-                    unit=instrument.unit,
-                    description=instrument.description,
-                    explicit_bucket_boundaries_advisory=buckets or names.BUCKETS,
-                )
-                for instrument in (names.WAIT_DURATION, names.RUN_DURATION, names.PUT_BLOCKED)
-            )
+            if not self._histograms:  # decided once: no series may be half here, half there
+                self._fast = self._attached()
+            attributes = None if key is None else {names.QUEUE_NAME: queue}
+            meter, bounds = self.meter(attributes), tuple(buckets or names.BUCKETS)
+            if self._fast is not None and self._fast.takes(meter):
+                made = tuple(self._fast.histogram(each, bounds, attributes) for each in _DURATIONS)
+            else:
+                made = tuple(_plain(meter, each, bounds) for each in _DURATIONS)
+            self._histograms[key] = made
         return made
+
+    def _attached(self) -> Any:
+        """Return the fast metrics of the provider in use, unless its own histograms are in use already."""
+        provider = self.meter_provider or metrics.get_meter_provider()
+        fast = attached(provider)
+        return fast if fast is not None and fast.alone(provider) else None
+
+
+_DURATIONS = (names.WAIT_DURATION, names.RUN_DURATION, names.PUT_BLOCKED)
+
+
+def _plain(meter: Any, instrument: names.Instrument, bounds: tuple[float, ...]) -> Any:
+    return meter.create_histogram(
+        instrument.name,
+        unit=instrument.unit,
+        description=instrument.description,
+        explicit_bucket_boundaries_advisory=bounds,
+    )
 
 
 __all__ = ["FAST", "SCHEMA_URL", "Providers", "live", "logs_state", "metrics_state", "suppressed", "trace_state"]

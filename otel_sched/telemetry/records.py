@@ -22,7 +22,7 @@ from .names import EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, EXCEPTION_TYPE, STAC
 _CUT = " ... [cut] ... "
 _INT64 = 1 << 63
 _NAMES = {10: "DEBUG", 20: "INFO", 30: "WARN", 40: "ERROR", 50: "FATAL"}
-_SUPPRESS = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+SUPPRESS: str = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
 _EMITS_FIELDS = "severity_number" in inspect.signature(Logger.emit).parameters
 
 
@@ -93,7 +93,7 @@ def severity(level: int) -> tuple[SeverityNumber, str | None]:
 
 def suppressed() -> bool:
     """Return whether an exporter is at work here: what it logs must not become more to export."""
-    return bool(otel_context.get_value(_SUPPRESS) or otel_context.get_value("suppress_instrumentation"))
+    return bool(otel_context.get_value(SUPPRESS) or otel_context.get_value("suppress_instrumentation"))
 
 
 def wants(logger: Logger, number: SeverityNumber) -> bool:

@@ -43,7 +43,8 @@ class FollowLinks(Sampler):
 
     def __init__(self, root: Sampler = ALWAYS_ON) -> None:
         self._root = root
-        self._parent_based = ParentBased(root)
+        self.parent_based = ParentBased(root)
+        """Who decides about spans that have a parent, or nothing to follow."""
 
     def should_sample(
         self,
@@ -60,7 +61,7 @@ class FollowLinks(Sampler):
             decision = followed(links)
             if decision is not None:
                 return SamplingResult(decision, None if decision is Decision.DROP else attributes)
-        return self._parent_based.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+        return self.parent_based.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:
         """Return a name for logs and debuggers."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from .._core.errors import ConfigurationError
 from .endpoint import Destination, Source, check_endpoint, check_protocol, masked
+from .keep import Keep, fast_wanted
 
 _INFO = logging.INFO  # inside the class below, `logging` is a field
 
@@ -30,6 +31,7 @@ class Settings:
     resource: Mapping[str, Any] | None = None
     sampler: Any = None
     sampling_ratio: float | None = None
+    keep: Keep | None = None
     traces: bool = True
     metrics: bool = True
     logs: bool = True
@@ -64,6 +66,8 @@ class Settings:
     def _check_sampling(self) -> None:
         if self.sampler is not None and not callable(getattr(self.sampler, "should_sample", None)):
             raise TypeError(f"sampler must be an OpenTelemetry Sampler, not {self.sampler!r}")
+        if self.keep is not None:
+            self._check_keep(self.keep)
         if self.sampling_ratio is None:
             return
         if self.sampler is not None:
@@ -73,6 +77,14 @@ class Settings:
             raise ConfigurationError(f"sampling_ratio={self.sampling_ratio!r} is outside 0 to 1")
         if not self.traces:
             raise ConfigurationError("sampling_ratio is given, but traces are off: drop one of the two")
+
+    def _check_keep(self, keep: Any) -> None:
+        if not isinstance(keep, Keep):
+            raise TypeError(f"keep must be an otel_sched.Keep, such as Keep(slow=1.0), not {keep!r}")
+        if not self.traces:
+            raise ConfigurationError("keep is given, but traces are off: drop one of the two")
+        if not fast_wanted():
+            raise ConfigurationError("keep is given, but OTEL_SCHED_FAST=false rules it out: drop one of the two")
 
     def _check_destination(self) -> None:
         if self.protocol is not None:

@@ -10,10 +10,12 @@ from opentelemetry import trace as otel_trace
 
 from .._core.errors import ConfigurationError
 from .endpoint import INSTALL
+from .fast.attaching import attach
 from .handle import Telemetry
+from .keep import Keep
 from .settings import Settings
 
-__all__ = ["Telemetry", "configure"]
+__all__ = ["Telemetry", "attach", "configure"]
 
 _lock = threading.Lock()
 _active: Telemetry | None = None
@@ -30,6 +32,7 @@ def configure(
     resource: Mapping[str, Any] | None = None,
     sampler: Any = None,
     sampling_ratio: float | None = None,
+    keep: Keep | None = None,
     traces: bool = True,
     metrics: bool = True,
     logs: bool = True,
@@ -61,6 +64,7 @@ def configure(
         sampler: An SDK sampler; by default parent-based, and a job that is only linked to its producer is
             kept when the producer's trace is.
         sampling_ratio: The share of new traces to keep, 0 to 1, in place of a sampler.
+        keep: Which jobs to export although their trace was not sampled, decided when they end; see `Keep`.
         traces, metrics, logs: Which signals to set up.
         metric_interval: Seconds between exports of metrics; 15 by default.
         export_timeout: Seconds that one export may take; 10 by default.

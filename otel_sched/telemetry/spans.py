@@ -30,19 +30,51 @@ class Carried:
         self.baggage = entries
 
 
-class Run:
-    """A running job's span, and the context to return to."""
+class Attached:
+    """What a running job's `trace` is: its span, the context to return to, and who made it current."""
 
-    __slots__ = ("base", "context", "over", "owner", "producer", "span")
+    __slots__ = ()
 
-    def __init__(self, owner: object, span: Span, base: Context, producer: SpanContext | None) -> None:
+    owner: object
+    base: Context
+    """What was current before."""
+    producer: SpanContext | None
+    over: bool
+    """Whether the job has ended; what its span says of that, if it says anything, is the SDK's affair."""
+
+    @property
+    def span(self) -> Span:
+        """Return the job's span."""
+        raise NotImplementedError
+
+    @property
+    def within(self) -> Context:
+        """Return the context that the job runs in."""
+        raise NotImplementedError
+
+
+class Run(Attached):
+    """The plain way to keep them: beside a span of the SDK's."""
+
+    __slots__ = ("_span", "_within", "base", "over", "owner", "producer")
+
+    def __init__(self, owner: object, span: Span, base: Context, around: Context, producer: SpanContext | None) -> None:
         self.owner = owner
-        self.span = span
         self.base = base
         self.producer = producer
-        self.context = base
         self.over = False
-        """Whether the job has ended; what its span says of that, if it says anything, is the SDK's affair."""
+        self._span = span
+        self._within = trace.set_span_in_context(span, set_value(_ATTACHED, self, around))
+
+    @property
+    def span(self) -> Span:
+        """Return the job's span."""
+        return self._span
+
+    @property
+    def within(self) -> Context:
+        """Return the context that the job runs in."""
+        return self._within
 
 
 class Unsampled(NonRecordingSpan):
@@ -75,8 +107,8 @@ def base_of(owner: object, foreign_allowed: bool) -> Context | None:
     """
     here = get_current()
     ambient = trace.get_current_span(here)
-    attached = get_value(_ATTACHED, here)
-    if isinstance(attached, Run) and attached.span is ambient and attached.owner is owner:
+    attached = attached_in(here, ambient)
+    if attached is not None and attached.owner is owner:
         return attached.base
     if foreign_allowed or not ambient.is_recording() or ended(ambient):
         return here
@@ -115,13 +147,20 @@ def start(tracer: Any, owner: object, job: Job[Any], options: Options, base: Con
     )
     if not span.is_recording():
         span = Unsampled(span.get_span_context())
-    run = Run(owner, span, base, producer)
-    run.context = trace.set_span_in_context(span, set_value(_ATTACHED, run, context))
-    attach(run.context)
+    run = Run(owner, span, base, context, producer)
+    attach(run.within)
     return run
 
 
-def leave(run: Run) -> None:
+def attached_in(context: Context, ambient: Span) -> Attached | None:
+    """Return the job whose own span is *ambient*, the current one of *context*; None under a user's span."""
+    if isinstance(ambient, Attached):
+        return ambient
+    attached = get_value(_ATTACHED, context)
+    return attached if isinstance(attached, Run) and attached.span is ambient else None
+
+
+def leave(run: Any) -> None:
     """Make current what was so before *run* started, if its span still is the current one here."""
     run.over = True
     if trace.get_current_span() is run.span:
@@ -130,13 +169,11 @@ def leave(run: Run) -> None:
 
 def without_over(context: Context) -> Context:
     """Return *context*, or the one from before the job whose span is current in it, if that job has ended since."""
-    run = get_value(_ATTACHED, context)
-    if isinstance(run, Run) and run.over and trace.get_current_span(context) is run.span:
-        return run.base
-    return context
+    run = attached_in(context, trace.get_current_span(context))
+    return run.base if run is not None and run.over else context
 
 
-def swallowed(run: Run) -> str | None:
+def swallowed(run: Attached) -> str | None:
     """Return the type of an exception that somebody recorded on the job's span, or None."""
     if isinstance(run.span, Unsampled):
         return run.span.error_type

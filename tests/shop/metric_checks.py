@@ -17,6 +17,7 @@ KINDS = {
     names.UPDOWN: ("sum", "CUMULATIVE", False),
     names.GAUGE: ("gauge", "", False),
 }
+OF_THE_EXPORT = frozenset(each.name for each in names.OF_THE_EXPORT)
 HISTOGRAMS = (names.WAIT_DURATION.name, names.RUN_DURATION.name, names.PUT_BLOCKED.name)
 
 
@@ -30,13 +31,15 @@ def metrics_are_the_documented_ones(arrival: Arrival) -> None:
         assert (point.unit, point.description) == (instrument.unit, instrument.description), point
         assert point.scope == names.SCOPE, point
         assert set(point.attributes) == _attributes(instrument, point.attributes), point
-        assert point.attributes[names.QUEUE_NAME] in plan.JOBS, point
+        assert point.name in OF_THE_EXPORT or point.attributes[names.QUEUE_NAME] in plan.JOBS, point
     series = Counter((point.request, point.name, frozenset(point.attributes.items())) for point in arrival.points)
     assert [key for key, number in series.items() if number > 1] == []
 
 
 def _attributes(instrument: Instrument, seen: dict[str, Any]) -> set[str]:
     """Return which attributes a point of *instrument* has to have, given its own."""
+    if instrument in names.OF_THE_EXPORT:
+        return set(instrument.attributes)
     wanted = {names.QUEUE_NAME, *instrument.attributes}
     if seen.get(names.QUEUE_NAME) == "closing":  # cancelled before anybody took them
         wanted.discard(names.JOB_NAME)
@@ -48,7 +51,7 @@ def _attributes(instrument: Instrument, seen: dict[str, Any]) -> set[str]:
 def the_books_balance_in_every_export(arrival: Arrival) -> None:
     """In every single export, for every queue: put = size + active + finished + dropped."""
     sums: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
-    for point in arrival.points:
+    for point in _of_queues(arrival):
         sums[point.request, point.attributes[names.QUEUE_NAME]][point.name] += int(point.value)
     assert len({request for request, _ in sums}) >= 2
     for where, values in sums.items():
@@ -95,7 +98,7 @@ def gauges_agree_with_the_queues(arrival: Arrival) -> None:
 def workers_were_counted_while_pools_ran(arrival: Arrival) -> None:
     """While the pools ran an export said how many workers they had, and that some of them were busy."""
     most: Counter[tuple[str, str]] = Counter()
-    for point in arrival.points:
+    for point in _of_queues(arrival):
         key = (point.name, point.attributes[names.QUEUE_NAME])
         most[key] = max(most[key], int(point.value))
     for queue, workers in plan.WORKERS.items():
@@ -158,6 +161,23 @@ def held_back_records_are_counted(arrival: Arrival) -> None:
         assert counted == ({frozenset(held): number} if number else {})
 
 
+def the_export_tells_of_itself(arrival: Arrival) -> None:
+    """Spans by rule, how full the buffers are and how long exports took; nothing was lost."""
+    points = [point for point in arrival.points if point.name in OF_THE_EXPORT]
+    attributes = {each.name: each.attributes for each in names.OF_THE_EXPORT}
+    last = {(point.name, *(point.attributes[each] for each in attributes[point.name])): point for point in points}
+    assert 0 < last[names.TELEMETRY_SPANS.name, names.SAMPLED].value <= len(arrival.spans)
+    for signal in ("traces", "logs"):
+        assert last[names.BUFFER_SIZE.name, signal].value <= last[names.BUFFER_CAPACITY.name, signal].value == 20_000
+        assert last[names.EXPORT_DURATION.name, signal, "ok"].count > 0
+    assert all(each["failed"] == 0 for each in arrival.report["exported"].values())
+
+
+def _of_queues(arrival: Arrival) -> list[Point]:
+    """Return the points that are about a queue."""
+    return [point for point in arrival.points if point.name not in OF_THE_EXPORT]
+
+
 def _latest(arrival: Arrival) -> dict[tuple[str, frozenset[tuple[str, Any]]], Point]:
     """Return the last point of each series."""
     points = sorted(arrival.points, key=lambda point: point.time)
@@ -168,7 +188,7 @@ def _last(arrival: Arrival) -> dict[tuple[str, str], dict[tuple[tuple[str, Any],
     """Return the last export's values by metric and queue, and then by the other attributes."""
     end = max(point.time for point in arrival.points)
     values: dict[tuple[str, str], dict[tuple[tuple[str, Any], ...], float]] = defaultdict(dict)
-    for point in arrival.points:
+    for point in _of_queues(arrival):
         if point.time == end:
             others = tuple((key, value) for key, value in point.attributes.items() if key != names.QUEUE_NAME)
             values[point.name, point.attributes[names.QUEUE_NAME]][others] = point.value
@@ -184,4 +204,5 @@ CHECKS: tuple[Callable[[Arrival], None], ...] = (
     histograms_count_each_job_once,
     exemplars_lead_to_traces,
     held_back_records_are_counted,
+    the_export_tells_of_itself,
 )

@@ -425,7 +425,7 @@ def test_attributes_of_the_process_span_for_each_outcome(
     arun(main())
     span = chain.one("process orders")
     assert set(span.attributes or {}) == COMMON | more
-    assert COMMON | {names.ERROR_TYPE, names.CANCEL_REASON} == set(names.SPAN_ATTRIBUTES)
+    assert COMMON | {names.ERROR_TYPE, names.CANCEL_REASON, names.KEEP_RULE} == set(names.SPAN_ATTRIBUTES)
     found = attributes_of(span)
     assert (found["queue.name"], found["job.name"], found["job.attempt"]) == ("orders", "worker", 1)
     assert found["job.outcome"] == outcome

@@ -131,7 +131,12 @@ def test_wrong_types_are_refused(arguments: dict[str, Any]) -> None:
             "path, which gRPC",
         ),
         ({"OTEL_EXPORTER_OTLP_COMPRESSION": "brotli", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "brotli"),
-        ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, "max_queue_size"),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, "OTEL_BSP_MAX_QUEUE_SIZE='-1' must be a positive"),
+        ({"OTEL_BLRP_SCHEDULE_DELAY": "soon"}, "OTEL_BLRP_SCHEDULE_DELAY='soon' must be a positive"),
+        (
+            {"OTEL_BSP_MAX_QUEUE_SIZE": "10", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "11"},
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE=11 is more than",
+        ),
         ({"OTEL_METRICS_EXEMPLAR_FILTER": "sometimes"}, "sometimes"),
         ({"OTEL_PYTHON_ID_GENERATOR": "dice"}, "OTEL_PYTHON_ID_GENERATOR names 'dice'"),
         ({"OTEL_CONFIG_FILE": "otel.yaml"}, "OTEL_CONFIG_FILE.*opentelemetry-instrument"),

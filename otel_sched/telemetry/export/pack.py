@@ -1,0 +1,77 @@
+"""Floor 5: a batch to bytes, a little at a time: whoever encodes holds the interpreter, and the event loop waits."""
+
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from ..endpoint import Signal
+
+STRETCH = 0.0002
+"""Seconds of encoding in one go. A thread that wants the interpreter back waits 5 ms for one that does not let go."""
+BREAK = 0.00005
+_FEWEST, _MOST = 4, 256
+
+
+class Packed(NamedTuple):
+    """One serialized request."""
+
+    data: bytes
+    items: int
+    """How many are in it."""
+    failed: int
+    """Items that cannot be encoded and were left out."""
+
+
+Pack = Callable[[Sequence[Any]], Packed]
+
+
+class Packer:
+    """Encodes batches in stretches, with breaks between; serialized requests may simply stand one after the other."""
+
+    def __init__(self, encode: Callable[[Sequence[Any]], bytes]) -> None:
+        self._encode = encode
+        self._at_once = 16
+
+    def __call__(self, batch: Sequence[Any]) -> Packed:
+        """Return one request with all of *batch* that can be encoded."""
+        parts: list[bytes] = []
+        begin = failed = 0
+        while begin < len(batch):
+            some = batch[begin : begin + self._at_once]
+            begun = time.perf_counter()
+            failed += self._append(parts, some)
+            took = time.perf_counter() - begun
+            begin += len(some)
+            if begin < len(batch):
+                self._adapt(len(some), took)
+                time.sleep(BREAK)
+        return Packed(b"".join(parts), len(batch) - failed, failed)
+
+    def _append(self, parts: list[bytes], some: Sequence[Any]) -> int:
+        """Encode a few items, one by one where one of them cannot be; return how many cannot."""
+        try:
+            parts.append(self._encode(some))
+        except Exception:
+            return 1 if len(some) == 1 else sum(self._append(parts, [item]) for item in some)
+        return 0
+
+    def _adapt(self, items: int, took: float) -> None:
+        """Choose the next stretch's length by how long this one took; half way, as times vary."""
+        fitting = items * STRETCH / max(took, 1e-7)
+        self._at_once = max(_FEWEST, min(_MOST, int((self._at_once + fitting) / 2)))
+
+
+def packer_of(signal: Signal) -> Pack:
+    """Return what encodes batches of *signal*.
+
+    Raises:
+        ImportError: The official encoder is not where it was.
+        AttributeError: The same.
+    """
+    if signal == "traces":
+        from .encode import SpanEncoder
+
+        return Packer(SpanEncoder().encode)
+    encode_logs = import_module("opentelemetry.exporter.otlp.proto.common._log_encoder").encode_logs
+    return Packer(lambda batch: encode_logs(batch).SerializeToString())

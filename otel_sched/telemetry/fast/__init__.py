@@ -1,0 +1,1 @@
+"""Floor 5: the same telemetry for less: local histograms, light spans."""

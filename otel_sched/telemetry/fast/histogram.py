@@ -1,0 +1,242 @@
+"""Floor 5: histograms that are kept here instead of in the SDK, which charges for each measurement. No SDK needed.
+
+A measurement is one append to a list. Every thousandth, and each collection, folds the list into counts, sums and
+extremes, by the SDK's own rules and in its own order of addition, so that the points are equal to the last bit.
+"""
+
+import math
+import os
+import threading
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+FOLD_AT = 1024
+"""Measurements that may wait in a list before whoever adds one folds it."""
+
+LIMIT = 2000
+"""Attribute sets of one histogram, as in the SDK; further ones share one series."""
+
+OVERFLOW: dict[str, Any] = {"otel.metric.overflow": True}
+
+ATTACHED = "_otel_sched_fast_metrics"
+"""The attribute of a meter provider that holds its fast metrics."""
+
+Sampled = tuple[float, int, int, int]
+"""One measurement under a sampled span: its value, the wall clock in ns, trace id and span id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One series as one reader gets it; the field names are those of the SDK's HistogramDataPoint."""
+
+    attributes: dict[str, Any]
+    start_time_unix_nano: int
+    count: int
+    sum: float
+    bucket_counts: tuple[int, ...]
+    min: float
+    max: float
+    exemplars: list[Sampled]
+
+
+class Tally:
+    """What one reader has yet to get of one series, and what it got so far."""
+
+    __slots__ = ("all_counts", "all_max", "all_min", "all_sum", "counts", "exemplars", "max", "min", "start", "sum")
+
+    def __init__(self, start: int, buckets: int) -> None:
+        self.start = start
+        self.all_counts = [0] * buckets
+        self.all_sum: float = 0
+        self.all_min, self.all_max = math.inf, -math.inf
+        self.exemplars: dict[int, Sampled] = {}
+        self.counts: list[int] | None = None
+        self.sum: float = 0
+        self.min, self.max = math.inf, -math.inf
+
+    def add(self, taken: list[float], ordered: list[float], counts: list[int]) -> None:
+        """Add measurements: as they came, in order of size, and by bucket."""
+        self.counts = counts if self.counts is None else list(map(add, self.counts, counts))
+        self.sum = reduce(add, taken, self.sum)  # not sum(): from 3.12 on it compensates, and the SDK does not
+        self.min = min(self.min, ordered[0])
+        self.max = max(self.max, ordered[-1])
+
+    def delta(self, attributes: dict[str, Any], start: int) -> Point | None:
+        """Return what is new since *start*, if anything is, and forget it."""
+        if self.counts is None:
+            return None
+        point = Point(
+            attributes, start, sum(self.counts), self.sum, tuple(self.counts), self.min, self.max, self._exemplars()
+        )
+        self._reset()
+        return point
+
+    def cumulative(self, attributes: dict[str, Any]) -> Point | None:
+        """Return everything so far; None before the first measurement."""
+        if self.counts is not None:
+            self.all_counts = list(map(add, self.all_counts, self.counts))
+            self.all_sum = self.sum + self.all_sum
+            self.all_min = min(self.min, self.all_min)
+            self.all_max = max(self.max, self.all_max)
+            self._reset()
+        count = sum(self.all_counts)
+        if not count:
+            return None
+        counts = tuple(self.all_counts)
+        return Point(attributes, self.start, count, self.all_sum, counts, self.all_min, self.all_max, self._exemplars())
+
+    def _exemplars(self) -> list[Sampled]:
+        kept, self.exemplars = self.exemplars, {}
+        return [kept[bucket] for bucket in sorted(kept)]
+
+    def _reset(self) -> None:
+        self.counts = None
+        self.sum = 0
+        self.min, self.max = math.inf, -math.inf
+
+
+class LocalSeries:
+    """One attribute set of one histogram.
+
+    Whoever measures appends to `values` and, under a sampled span only, to `exemplars` as well; both lists stay the
+    same objects. At FOLD_AT values it calls `fold()`.
+    """
+
+    __slots__ = ("_bounds", "_keep_exemplars", "attributes", "exemplars", "tallies", "values")
+
+    def __init__(
+        self, attributes: dict[str, Any], bounds: tuple[float, ...], starts: Iterable[int], keep_exemplars: bool
+    ) -> None:
+        self.values: list[float] = []
+        self.exemplars: list[Sampled] = []
+        self.attributes = attributes
+        self._bounds = bounds
+        self._keep_exemplars = keep_exemplars
+        self.tallies = [Tally(start, len(bounds) + 1) for start in starts]
+
+    def fold(self) -> None:
+        """Fold what waits, unless somebody is folding now: then it waits for the next call."""
+        lock = _lock
+        if lock.acquire(blocking=False):
+            try:
+                self.fold_locked()
+            finally:
+                lock.release()
+
+    def fold_locked(self) -> None:
+        """Fold what waits; the caller holds the lock."""
+        values, sampled = self.values, self.exemplars
+        taken = values[:]
+        del values[: len(taken)]  # what another thread appended meanwhile stays
+        if taken:
+            ordered = sorted(taken)
+            below = [bisect_right(ordered, bound) for bound in self._bounds]
+            counts = [high - low for low, high in zip([0, *below], [*below, len(ordered)], strict=True)]
+            for tally in self.tallies:
+                tally.add(taken, ordered, counts)
+        if sampled:
+            kept = sampled[:]
+            del sampled[: len(kept)]
+            if self._keep_exemplars:
+                latest = {bisect_left(self._bounds, each[0]): each for each in kept}
+                for tally in self.tallies:
+                    tally.exemplars.update(latest)
+
+    def add_tally(self) -> None:
+        """Begin to count for one more reader, as of now; the caller holds the lock."""
+        self.fold_locked()
+        self.tallies.append(Tally(time.time_ns(), len(self._bounds) + 1))
+
+
+class FastHistogram:
+    """Stands in for an SDK's histogram: `record` as there, and `series` for who measures often."""
+
+    def __init__(self, bounds: tuple[float, ...], readers: list[Any], limit: int = LIMIT, keep: bool = True) -> None:
+        self.bounds = bounds
+        self._readers = readers
+        self._limit = limit
+        self._keep_exemplars = keep
+        self._series: dict[frozenset[tuple[str, Any]], LocalSeries] = {}
+        self._overflow: LocalSeries | None = None
+
+    def series(self, attributes: dict[str, str]) -> LocalSeries:
+        """Return the series of these attributes, always the same one."""
+        key = frozenset(attributes.items())
+        series = self._series.get(key)
+        if series is None:
+            with held():
+                series = self._series.get(key) or self._new(key, attributes)
+        return series
+
+    def record(self, value: float, attributes: dict[str, str] | None = None, context: Context | None = None) -> None:
+        """Record one measurement; under a sampled span, as an example for its bucket too."""
+        if not math.isfinite(value) or value < 0:
+            return  # as the SDK does
+        series = self.series(attributes or {})
+        series.values.append(value)
+        span = trace.get_current_span(context).get_span_context()
+        if span.trace_flags.sampled:
+            series.exemplars.append((value, time.time_ns(), span.trace_id, span.span_id))
+        if len(series.values) >= FOLD_AT:
+            series.fold()
+
+    def all_series(self) -> list[LocalSeries]:
+        """Return what there is; the caller holds the lock."""
+        return [*self._series.values(), *([] if self._overflow is None else [self._overflow])]
+
+    def _new(self, key: frozenset[tuple[str, Any]], attributes: dict[str, str]) -> LocalSeries:
+        if len(self._series) < self._limit:
+            made = self._series[key] = self._make(dict(attributes))
+            return made
+        if self._overflow is None:
+            self._overflow = self._make(dict(OVERFLOW))
+        return self._overflow
+
+    def _make(self, attributes: dict[str, Any]) -> LocalSeries:
+        now = time.time_ns()
+        return LocalSeries(attributes, self.bounds, [now] * len(self._readers), self._keep_exemplars)
+
+
+def attached(provider: Any) -> Any:
+    """Return the FastMetrics of a meter provider, or None."""
+    return getattr(provider, "__dict__", {}).get(ATTACHED)
+
+
+# One lock for all: a fold is short, and a fork has only this one to wait for.
+_lock = threading.Lock()
+_held_for_fork = False
+
+
+def held() -> threading.Lock:
+    """Return the lock that folding and collecting hold."""
+    return _lock
+
+
+def _before_fork() -> None:
+    """Let no fork come between a list and its counts: the child goes on from a copy of both."""
+    global _held_for_fork
+    _held_for_fork = _lock.acquire(timeout=1.0)
+
+
+def _after_in_parent() -> None:
+    global _held_for_fork
+    if _held_for_fork:
+        _held_for_fork = False
+        _lock.release()
+
+
+def _after_in_child() -> None:
+    global _lock, _held_for_fork
+    _lock, _held_for_fork = threading.Lock(), False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

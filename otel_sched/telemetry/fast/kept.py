@@ -1,0 +1,205 @@
+"""Floor 5: spans that wait for the end of their job, to be exported or forgotten with it."""
+
+import os
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
+from opentelemetry.util.types import Attributes
+
+from .. import names
+from ..keep import Keep
+from .spans import LightSpan
+
+KEEPER = "_otel_sched_keeper"
+"""The attribute of a tracer provider that holds its keeper."""
+
+
+class Undecided:
+    """One job of which is not known yet whether it will be kept, and the ended spans below it."""
+
+    __slots__ = ("decided", "rule", "spans")
+
+    def __init__(self) -> None:
+        self.decided = False
+        self.rule: str | None = None
+        self.spans: list[ReadableSpan] = []
+
+
+class Keeper:
+    """The jobs of one tracer provider that are still undecided."""
+
+    def __init__(self, keep: Keep) -> None:
+        self.keep = keep
+        self.kept: Counter[str] = Counter()
+        """Exported spans by rule."""
+        self.dropped = 0
+        """Spans below a job for which there was no room."""
+        self.deliver: list[Callable[[ReadableSpan], None]] = []
+        """Where kept spans go, sampled or not: the exporters' buffers."""
+        self._waiting = 0
+        self._open: dict[int, Undecided] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """How many ended spans wait for their job's end."""
+        return self._waiting
+
+    def above(self, context: Context | None) -> Undecided | None:
+        """Return the undecided job that the current span of *context* belongs to."""
+        span = get_current_span(context)
+        if type(span) is LightSpan:
+            found: Undecided | None = span.undecided
+            return found
+        return self._open.get(span.get_span_context().span_id) if self._open else None
+
+    def begin(self, span_id: int, undecided: Undecided) -> None:
+        """Remember which job an open span belongs to."""
+        if len(self._open) < max(1, self.keep.max_spans):
+            self._open[span_id] = undecided
+        else:
+            self.dropped += 1
+
+    def end(self, span: ReadableSpan) -> None:
+        """Keep an ended span that was not sampled until its job ends; where that has been, do as it was decided."""
+        context = span.get_span_context()
+        undecided = None if context is None else self._open.pop(context.span_id, None)
+        if undecided is not None:
+            self.add(span, undecided)
+
+    def add(self, span: ReadableSpan, undecided: Undecided) -> None:
+        """Keep an ended span of *undecided*."""
+        with self._lock:
+            waits = not undecided.decided
+            if waits and self._waiting < self.keep.max_spans:
+                self._waiting += 1
+                undecided.spans.append(span)
+            elif waits:
+                self.dropped += 1
+        if not waits and undecided.rule is not None:
+            self._export(span, undecided.rule)
+
+    def decide(self, undecided: Undecided, rule: str | None) -> None:
+        """Export what waits below a job that *rule* keeps, or forget it."""
+        with self._lock:
+            undecided.decided, undecided.rule = True, rule
+            spans, undecided.spans = undecided.spans, []
+            self._waiting -= len(spans)
+        if rule is not None:
+            for span in spans:
+                self._export(span, rule)
+
+    def _export(self, span: ReadableSpan, rule: str) -> None:
+        self.kept[rule] += 1
+        marked = _marked(span, rule)
+        for deliver in self.deliver:
+            deliver(marked)
+
+    def renew_locks(self) -> None:
+        """Give a forked child what no thread of its parent holds; what waited is the parent's."""
+        self._lock = threading.Lock()
+        self._open.clear()
+        self._waiting = 0
+
+
+def _marked(span: ReadableSpan, rule: str) -> ReadableSpan:
+    """Return *span* with the rule that kept it."""
+    if isinstance(span, LightSpan):
+        span.keep = rule
+        return span
+    marked: Any = ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes={**(span.attributes or {}), names.KEEP_RULE: rule},
+        events=span.events,
+        links=span.links,
+        kind=span.kind,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+    marked.keep = rule
+    return marked  # type: ignore[no-any-return]
+
+
+class KeepSampler(Sampler):
+    """Records what is below an undecided job, though it does not sample it; everything else is *inner*'s to decide."""
+
+    def __init__(self, inner: Sampler, keeper: Keeper) -> None:
+        self.inner = inner
+        self._keeper = keeper
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Decide about one span."""
+        result = self.inner.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+        if result.decision is Decision.DROP and self._keeper.above(parent_context) is not None:
+            return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
+        return result
+
+    def get_description(self) -> str:
+        """Return a name for logs and debuggers."""
+        return f"KeepSampler{{{self.inner.get_description()}}}"
+
+
+class KeepProcessor(SpanProcessor):
+    """Sees the spans below undecided jobs begin and end."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Find out which job a span belongs to."""
+        if type(span) is LightSpan or span.get_span_context().trace_flags.sampled:
+            return
+        undecided = self._keeper.above(parent_context)
+        if undecided is not None:
+            self._keeper.begin(span.get_span_context().span_id, undecided)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Let a span wait for its job's end."""
+        if not isinstance(span, LightSpan):
+            self._keeper.end(span)
+
+    def shutdown(self) -> None:
+        """Nothing to shut down."""
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Nothing waits here that may go before its job has ended."""
+        return True
+
+
+def keep_in(provider: TracerProvider, keep: Keep) -> Keeper:
+    """Have jobs whose spans go to *provider* decided late; called before any tracer is made of it."""
+    keeper = Keeper(keep)
+    provider.sampler = KeepSampler(provider.sampler, keeper)
+    provider.add_span_processor(KeepProcessor(keeper))
+    setattr(provider, KEEPER, keeper)
+    if hasattr(os, "register_at_fork"):
+        renew = weakref.WeakMethod(keeper.renew_locks)
+        os.register_at_fork(after_in_child=lambda: (again := renew()) and again())
+    return keeper
+
+
+def keeper_of(provider: Any) -> Keeper | None:
+    """Return the keeper of a tracer provider, or None where nothing is kept."""
+    keeper = getattr(provider, KEEPER, None)
+    return keeper if isinstance(keeper, Keeper) else None

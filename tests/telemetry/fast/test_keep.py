@@ -1,0 +1,227 @@
+"""Jobs that are exported although their trace was not sampled: which, with what below them, and how they are marked."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+
+from otel_sched import ConfigurationError, Keep, OtelObserver, Outcome, Queue, WorkerPool, configure
+from otel_sched.telemetry.export.processors import SpanFeed
+from otel_sched.telemetry.fast.kept import Keeper, keep_in
+from otel_sched.telemetry.keep import Slowness
+from otel_sched.testing import run
+
+
+class Exported:
+    """Stands where the exporter's buffer is."""
+
+    def __init__(self, keep: Keep, sampler: Any = ALWAYS_OFF) -> None:
+        self.spans: list[ReadableSpan] = []
+        self.provider = TracerProvider(sampler, resource=Resource({}), shutdown_on_exit=False)
+        self.keeper: Keeper = keep_in(self.provider, keep)
+        feed: Any = SpanFeed.__new__(SpanFeed)
+        feed._add = self.spans.append
+        feed.shutdown = lambda: None
+        self.provider.add_span_processor(feed)
+        self.keeper.deliver.append(feed.keep)
+        self.observer = OtelObserver(tracer_provider=self.provider)
+        self.tracer = self.provider.get_tracer("shop")
+
+    def names(self) -> list[str]:
+        return sorted(span.name for span in self.spans)
+
+    def rules(self) -> dict[str, Any]:
+        return {span.name: (span.attributes or {}).get("otel_sched.keep.rule") for span in self.spans}
+
+
+Handler = Callable[[Any], Coroutine[Any, Any, None]]
+
+
+def work(exported: Exported, handler: Handler, items: list[Any], workers: int = 1) -> None:
+    """Put *items* through a pool."""
+
+    async def main() -> None:
+        clock = asyncio.get_running_loop().time
+        queue: Queue[Any] = Queue(name="orders", observer=exported.observer, clock=clock)
+        async with WorkerPool(queue, handler, workers=workers):
+            for item in items:
+                await queue.put(item)
+            await queue.join()
+
+    run(main())
+
+
+def test_a_job_that_fails_is_kept_with_the_spans_below_it_and_marked() -> None:
+    exported = Exported(Keep())
+
+    async def handler(item: int) -> None:
+        start = exported.tracer.start_as_current_span
+        with start(f"step {item}"), start(f"inner {item}"):
+            pass
+        if item == 1:
+            raise ValueError("bad")
+
+    work(exported, handler, [0, 1, 2])
+    assert exported.names() == ["inner 1", "process orders", "step 1"]
+    assert set(exported.rules().values()) == {"error"}
+    by_name = {span.name: span for span in exported.spans}
+    job, step, inner = by_name["process orders"], by_name["step 1"], by_name["inner 1"]
+    assert step.parent is not None
+    assert step.parent.span_id == job.context.span_id
+    assert inner.parent is not None
+    assert inner.parent.span_id == step.context.span_id
+    assert (job.attributes or {})["otel_sched.job.outcome"] == "error"
+    assert exported.keeper.waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "error"), [("timeout", TimeoutError), ("cancelled", asyncio.CancelledError), ("error", RuntimeError)]
+)
+def test_each_outcome_is_kept_by_its_own_rule_unless_that_is_off(rule: str, error: type[BaseException]) -> None:
+    async def handler(item: int) -> None:
+        raise error
+
+    on, off = Exported(Keep()), Exported(Keep(**{rule: False}, slow=None))
+    work(on, handler, [1])
+    work(off, handler, [1])
+    assert list(on.rules().values()) == [rule]
+    assert off.spans == []
+
+
+def test_a_job_that_runs_longer_than_the_threshold_is_kept() -> None:
+    exported = Exported(Keep(slow=1.0))
+    work(exported, asyncio.sleep, [0.5, 1.5, 0.1])  # type: ignore[arg-type]
+    assert list(exported.rules().values()) == ["slow"]
+
+
+def test_a_span_that_ends_after_its_job_follows_the_jobs_fate() -> None:
+    exported = Exported(Keep())
+    late: list[trace.Span] = []
+
+    async def handler(item: str) -> None:
+        late.append(exported.tracer.start_span(f"late {item}"))
+        if item == "bad":
+            raise ValueError
+
+    work(exported, handler, ["bad", "good"])
+    for span in late:
+        span.end()
+    assert exported.names() == ["late bad", "process orders"]
+
+
+def test_a_put_below_a_kept_job_is_kept_with_it() -> None:
+    exported = Exported(Keep())
+
+    async def main() -> None:
+        first: Queue[int] = Queue(name="first", observer=exported.observer)
+        second: Queue[int] = Queue(name="second", observer=exported.observer)
+
+        async def handler(item: int) -> None:
+            await second.put(item)
+            raise ValueError
+
+        async with WorkerPool(first, handler, workers=1):
+            await first.put(1)
+            await first.join()
+
+    run(main())
+    assert exported.names() == ["process first", "put second"]
+
+
+def test_attributes_that_the_handler_set_are_on_the_kept_span() -> None:
+    exported = Exported(Keep())
+
+    async def handler(item: int) -> None:
+        trace.get_current_span().set_attribute("order", item)
+        raise ValueError
+
+    work(exported, handler, [7])
+    (span,) = exported.spans
+    assert (span.attributes or {})["order"] == 7
+    assert (span.attributes or {})["otel_sched.keep.rule"] == "error"
+
+
+def test_what_is_sampled_anyway_is_not_marked() -> None:
+    exported = Exported(Keep(), ParentBased(ALWAYS_ON))
+
+    async def handler(item: int) -> None:
+        with exported.tracer.start_as_current_span("step"):
+            raise ValueError
+
+    work(exported, handler, [1])
+    assert exported.rules() == {"step": None, "process orders": None}
+
+
+def test_user_spans_outside_of_jobs_are_left_to_the_sampler() -> None:
+    exported = Exported(Keep())
+    span = exported.tracer.start_span("alone")
+    assert not span.is_recording()
+
+
+def test_the_trace_flags_that_go_out_say_not_sampled() -> None:
+    exported = Exported(Keep())
+    flags = []
+
+    async def handler(item: int) -> None:
+        flags.append(trace.get_current_span().get_span_context().trace_flags.sampled)
+
+    work(exported, handler, [1])
+    assert flags == [False]
+
+
+def test_no_more_spans_wait_than_may_and_the_rest_is_counted() -> None:
+    exported = Exported(Keep(max_spans=3))
+
+    async def handler(item: int) -> None:
+        for number in range(10):
+            exported.tracer.start_span(f"step {number}").end()
+        raise ValueError
+
+    work(exported, handler, [1])
+    assert exported.names() == ["process orders", "step 0", "step 1", "step 2"]
+    assert exported.keeper.dropped == 7
+    assert exported.keeper.waiting == 0
+
+
+@given(st.lists(st.floats(0.0, 10.0), min_size=Slowness.EVERY, max_size=1200))
+def test_at_most_a_hundredth_of_the_recent_runs_is_slow(runs: list[float]) -> None:
+    slowness = Slowness("p99")
+    for ran in runs:
+        slowness.add(ran)
+    recent = runs[: len(runs) // Slowness.EVERY * Slowness.EVERY][-Slowness.WINDOW :]
+    assert slowness.at is not None
+    assert sum(ran >= slowness.at for ran in recent) <= len(recent) * 0.01 + 1
+
+
+def test_nothing_is_slow_before_enough_is_known() -> None:
+    slowness = Slowness("p99")
+    for _ in range(Slowness.EVERY - 1):
+        slowness.add(100.0)
+    assert Keep().rule(Outcome.OK, 1000.0, slowness.at) is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"slow": "fast"}, {"slow": True}, {"error": 1}, {"slow": -1.0}, {"slow": 0}, {"max_spans": -1}],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(arguments: dict[str, Any]) -> None:
+    (name,) = arguments
+    with pytest.raises((TypeError, ValueError), match=name):
+        Keep(**arguments)
+
+
+def test_configure_refuses_what_is_no_keep_and_what_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TypeError, match="keep must be"):
+        configure(keep=True)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="traces are off"):
+        configure(keep=Keep(), traces=False)
+    monkeypatch.setenv("OTEL_SCHED_FAST", "false")
+    with pytest.raises(ConfigurationError, match="OTEL_SCHED_FAST"):
+        configure(keep=Keep())
