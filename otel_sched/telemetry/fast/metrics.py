@@ -94,9 +94,10 @@ class ReaderPort:
         """Yield what this reader is to get; a series that is being folded elsewhere is waited for."""
         delta = self._temporality is AggregationTemporality.DELTA
         last = self._last_collected.get(histogram)
-        self._last_collected[histogram] = now
         with held():
             all_series = histogram.all_series()
+        if all_series:  # as in the SDK, an interval begins with the first measurement
+            self._last_collected[histogram] = now
         for series in all_series:
             with held():  # for one series at a time: who measures may want to fold meanwhile
                 series.fold_locked()
