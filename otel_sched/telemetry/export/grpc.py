@@ -86,10 +86,16 @@ class GrpcTransport:
     def send(self, parcel: Parcel, timeout: float) -> Answer:
         """Call the service."""
         call: Any = None
+        arguments = {"metadata": self._headers, "timeout": timeout}
         try:
             with self._turn:
-                self._call = call = self._export.future(parcel.data, metadata=self._headers, timeout=timeout)
-                response = call.result()
+                if threading.main_thread().is_alive():
+                    self._call = call = self._export.future(parcel.data, **arguments)  # a fork can cancel it
+                    response = call.result()
+                else:  # the interpreter ends, and from 3.12 on it starts no thread, which such a call needs
+                    response = self._export(parcel.data, **arguments)
+        except RuntimeError as error:  # no thread for it: it has begun to end just now
+            return Answer(Verdict.LATER, repr(error), after=0.01)
         except Exception as error:
             if call is not None and call.cancelled():
                 return Answer(Verdict.LATER, "cancelled for a fork", after=0.0)
