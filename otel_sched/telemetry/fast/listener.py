@@ -139,8 +139,8 @@ class FastListener(OtelListener):
         """Look for an exception that was recorded on the job's span and then swallowed."""
         run = job.trace
         kind = type(run)
-        if (kind is Quiet and run.error_type is None) or (kind is LightSpan and "_events" not in run.__dict__):
-            return
+        if (kind is Quiet and run.error_type is None) or (kind is LightSpan and run.plain):
+            return  # a plain span has no events
         super().settling(job)
 
     def settled(self, job: Job[Any]) -> None:
