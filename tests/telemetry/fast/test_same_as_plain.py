@@ -84,6 +84,7 @@ def assert_paths_agree(program: Program, sdk: Sdk) -> PathTelemetry:
     return telemetry
 
 
+@pytest.mark.timeout(300)  # many programs, and a busy machine
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(programs(), sdks)
 def test_random_programs(program: Program, sdk: Sdk) -> None:
