@@ -69,7 +69,7 @@ class Tracker:
         else:
             queue._otel_silence()
         self.settled = settled
-        self.ledger.settled = self._tell_settled
+        self.ledger.settled = self._tell_begun
         complain(
             logging.ERROR,
             "telemetry of queue %r failed in %s() and is switched off for it; the queue works on",
@@ -92,12 +92,10 @@ class Tracker:
             self.ledger.settle(job, Outcome.UNOBSERVED)
         self.ledger.retire(DropReason.UNWATCHED)
 
-    def _tell_settled(self, job: Job[Any]) -> None:
-        if self.settled is not None and not (self.failed and job.trace is None):
-            try:
-                self.settled(job)
-            except Exception:
-                self.fail("settled")
+    def _tell_begun(self, job: Job[Any]) -> None:
+        """Tell a listener that was taken out of the end of what it has begun; the ledger minds its failures."""
+        if self.settled is not None and job.trace is not None:
+            self.settled(job)
 
     def deliver(self, job: Job[Any]) -> Any:
         """Hand a job to the caller of get(): it runs from here on, or nothing but its wait is known."""
@@ -158,23 +156,19 @@ class Tracker:
         job.trace = None
         return job.item
 
-    def entering(self) -> None:
+    def entering(self) -> Consumer | None:
         """Note that the calling asyncio task goes to get(): with "next_get" this is where its last job ends."""
         consumer = consumer_here()
         if consumer is not None:
             consumer.awaits = True
             if consumer.jobs:
                 self._leave_all(consumer)
+        return consumer
 
     def entering_ready(self) -> None:
         """Do so where an item is there already: the same asyncio task will be in `deliver` next."""
-        if self.never:
-            return
-        consumer = self.entered = consumer_here()
-        if consumer is not None:
-            consumer.awaits = True
-            if consumer.jobs:
-                self._leave_all(consumer)
+        if not self.never:
+            self.entered = self.entering()
 
     def task_done(self) -> None:
         """Settle the job that a task_done() is about, as the exception being handled tells."""

@@ -7,7 +7,6 @@ from random import getrandbits
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -18,7 +17,7 @@ from ..._core.job import Job
 from .kept import Keeper, KeepSampler, Undecided
 from .processors import Processors
 from .sampling import MASK, Bounds
-from .spans import Kit, LightPut, LightSpan, Quiet, context_of, random_span_id
+from .spans import Kit, LightPut, LightSpan, Quiet, bounded, context_of, random_span_id
 
 _MANY = 16
 """A limit of attributes below which a span's own may not all have room."""
@@ -30,7 +29,6 @@ class Maker:
     """The spans of one queue's jobs and puts."""
 
     def __init__(self, tracer: Tracer, queue: str, keeper: Keeper | None) -> None:
-        self.tracer = tracer
         sampler = tracer.sampler
         self.keeper = keeper
         """Decides about jobs that were not sampled; None where nothing does."""
@@ -176,14 +174,8 @@ class Maker:
     def _adopt(self, span: LightSpan, result: Any) -> None:
         span.sampled = result.decision.is_sampled()
         span.trace_state = result.trace_state
-        limits = self.tracer._span_limits
         span.plain = False
-        span._attributes = BoundedAttributes(
-            limits.max_span_attributes,
-            result.attributes,
-            immutable=False,
-            max_value_len=limits.max_span_attribute_length,
-        )
+        span._attributes = bounded(span, result.attributes)
 
     def put(self, job: Job[Any], parent: SpanContext, here: Context, start: int) -> SpanContext:
         """Tell of a put inside a recording span, and return the context that the job is to follow."""

@@ -7,6 +7,8 @@ from typing import Any
 import opentelemetry.context as api
 from opentelemetry.context import Context, attach, get_current
 
+from .. import records
+
 _runtime: Any = getattr(api, "_RUNTIME_CONTEXT", None)
 _variable: Any = getattr(_runtime, "_current_context", None)
 _direct = type(_runtime).__name__ == "ContextVarsRuntimeContext" and isinstance(_variable, ContextVar)
@@ -15,5 +17,5 @@ get_context: Callable[[], Context] = _variable.get if _direct else get_current
 """Returns the current context."""
 set_context: Callable[[Context], Any] = _variable.set if _direct else attach
 """Makes a context the current one; nothing is ever detached by token."""
-SUPPRESS: tuple[str, ...] = (str(getattr(api, "_SUPPRESS_INSTRUMENTATION_KEY", "")), "suppress_instrumentation")
+SUPPRESS: tuple[str, ...] = (records.SUPPRESS, "suppress_instrumentation")
 """Under which a context says that telemetry is not wanted here."""

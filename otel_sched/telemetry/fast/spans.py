@@ -245,13 +245,13 @@ def context_of(span: LightSpan | Quiet, span_id: int, sampled: bool) -> SpanCont
     return SpanContext(span.trace_id, span_id, False, flags, span.trace_state)
 
 
-def _attributes_of(span: LightSpan) -> BoundedAttributes:
+def bounded(span: LightSpan, attributes: Any) -> BoundedAttributes:
+    """Return *attributes* under the provider's limits, as the SDK keeps those of a span."""
     limits = span.kit.tracer._span_limits
-    ended = span._end_time is not None
     return BoundedAttributes(
         limits.max_span_attributes,
-        span.own_attributes(),
-        immutable=ended,
+        attributes,
+        immutable=span._end_time is not None,
         max_value_len=limits.max_span_attribute_length,
     )
 
@@ -264,7 +264,7 @@ def _links_of(span: LightSpan) -> Any:
 _INSIDES: dict[str, Callable[[LightSpan], Any]] = {
     "_lock": lambda span: threading.Lock(),
     "_context": lambda span: context_of(span, span.span_id, span.sampled),
-    "_attributes": _attributes_of,
+    "_attributes": lambda span: bounded(span, span.own_attributes()),
     "_events": lambda span: BoundedList(span.kit.tracer._span_limits.max_events),
     "_links": _links_of,
 }
