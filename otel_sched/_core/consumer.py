@@ -34,7 +34,8 @@ else:  # asyncio.current_task() is Python code there, and ten times as slow
         return task
 
 
-_here: contextvars.ContextVar["Consumer | None"] = contextvars.ContextVar("otel_sched_consumer", default=None)
+here: contextvars.ContextVar["Consumer | None"] = contextvars.ContextVar("otel_sched_consumer", default=None)
+"""The consumer that the running asyncio task is, or that one of those was whose context it inherited."""
 _lost: deque[tuple["Consumer", bool]] = deque()
 
 
@@ -103,18 +104,18 @@ def consumer_here() -> Consumer | None:
     task = running_task()
     if task is None:
         return None
-    consumer = _here.get()
+    consumer = here.get()
     if consumer is None or consumer.task() is not task:
         if _lost:
             sweep()
         consumer = Consumer(task)
-        _here.set(consumer)
+        here.set(consumer)
     return consumer
 
 
 def known_consumer() -> Consumer | None:
     """Return the running asyncio task as a consumer if it has taken a job before."""
-    consumer = _here.get()
+    consumer = here.get()
     return consumer if consumer is not None and consumer.task() is running_task() else None
 
 
@@ -207,11 +208,6 @@ def pass_on(job: Job[Any], heirs: list[asyncio.Task[Any]]) -> None:
 
     for heir in heirs:
         heir.add_done_callback(ended, context=contextvars.Context())
-
-
-def alone(owner: Any) -> bool:
-    """Say whether a job of *owner* is the only one that it holds: then nobody can mean another."""
-    return type(owner) is Consumer and len(owner.jobs) == 1
 
 
 def stray(job: Job[Any]) -> bool:

@@ -102,7 +102,7 @@ class Job(Generic[T]):
 
     # A slot not written yet reads as None (`__getattr__`). There is no constructor: calling one takes longer than all
     # the rest of a put. See `new_job`.
-    _id: int
+    _id: int | None
     item: T
     ledger: Any
     put_at: float
@@ -120,7 +120,7 @@ class Job(Generic[T]):
 
     def __getattr__(self, name: str) -> None:
         """Read a slot that was not written yet: a put must not pay for what only a take needs."""
-        if name in Job.__slots__ and name != "_id":
+        if name in Job.__slots__:
             return None
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -132,9 +132,8 @@ class Job(Generic[T]):
     @property
     def id(self) -> str:
         """A short id, unique across processes; made when first asked for."""
-        try:
-            number = self._id
-        except AttributeError:
+        number = self._id
+        if number is None:
             number = self._id = next(_numbers)
         return f"{_prefix}{number:06x}"  # kept as a number: a string would take twice the room in every traced job
 

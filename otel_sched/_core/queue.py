@@ -73,7 +73,8 @@ class Queue(DropIn[T]):
                 self._otel_tracker.entering()
             await await_item(self)
         elif self._otel_deliver is not None:
-            self._otel_tracker.entering_ready()
+            tracker = self._otel_tracker
+            tracker.entered = tracker.entering()
         return self.get_nowait()
 
     def put_nowait(self, item: T) -> None:

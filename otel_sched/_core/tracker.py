@@ -9,7 +9,7 @@ import weakref
 from typing import Any
 
 from .complaint import complain
-from .consumer import Consumer, alone, classify, consumer_here, inheritors, known_consumer, pass_on, stray
+from .consumer import Consumer, classify, consumer_here, here, inheritors, known_consumer, pass_on, running_task, stray
 from .job import DropReason, Job, Outcome
 from .ledger import Ledger, Series, current
 from .observer import Hook, Listener, hook
@@ -41,7 +41,7 @@ class Tracker:
         self.warned = False
         self.failed = False
         self.entered: Consumer | None = None
-        """Whom `entering_ready` found, for the `deliver` that follows at once."""
+        """Whom `entering` found where there was an item already, for the `deliver` that follows at once."""
         self.untracked = 0
         """Jobs that were taken while nobody listened, and whose task_done() is still to come."""
 
@@ -144,9 +144,8 @@ class Tracker:
         if job.series is None:
             name = ("", "") if consumer is None or not consumer.direct else (consumer.name, consumer.function)
             job.series = self.ledger.series(name[0] or "unknown", name[1])
-        series: Series = job.series
-        series.taken += 1
-        series.unobserved += 1
+        job.series.taken += 1
+        job.series.unobserved += 1
         job.settled_at, job.outcome = job.taken_at, Outcome.UNOBSERVED
         if self.waited is not None:
             try:
@@ -158,17 +157,16 @@ class Tracker:
 
     def entering(self) -> Consumer | None:
         """Note that the calling asyncio task goes to get(): with "next_get" this is where its last job ends."""
-        consumer = consumer_here()
+        if self.never:
+            return None
+        consumer = here.get()  # `consumer_here`, without the call
+        if consumer is None or consumer.task() is not running_task():
+            consumer = consumer_here()
         if consumer is not None:
             consumer.awaits = True
             if consumer.jobs:
                 self._leave_all(consumer)
         return consumer
-
-    def entering_ready(self) -> None:
-        """Do so where an item is there already: the same asyncio task will be in `deliver` next."""
-        if not self.never:
-            self.entered = self.entering()
 
     def task_done(self) -> None:
         """Settle the job that a task_done() is about, as the exception being handled tells."""
@@ -176,22 +174,31 @@ class Tracker:
             self.mode = "task_done"
         ref = current.get()
         job = None if ref is None else ref()
-        if job is None or job.outcome is not None or job.ledger is not self.ledger or not alone(job.owner):
+        if (
+            job is None
+            or job.outcome is not None
+            or job.ledger is not self.ledger
+            or type(owner := job.owner) is not Consumer
+            or len(owner.jobs) != 1  # the only one that it holds: then nobody can mean another
+        ):
             job = self._meant()
             if job is None:
                 self._done_unseen()
                 return
+        else:
+            owner.jobs.clear()  # `Consumer.release`, without the call
+            job.owner = None
         error = sys.exception()
         if error is job.outer:
             error = None
         self.end(job, error, None)
 
     def _done_unseen(self) -> None:
-        """Take note of a task_done() for a job that was not followed."""
+        """Take note of a task_done() for a job that was not followed, or only waited for: that was finished then."""
         if self.untracked:
             self.untracked -= 1
             self.ledger.series("unknown", "").ok += 1
-        elif self.passed is not None:  # a wait-only one: it was finished when it was taken
+        elif self.passed is not None:
             try:
                 self.passed()
             except Exception:

@@ -60,6 +60,8 @@ class Keep:
 
     def rule(self, outcome: Outcome | None, ran: float, slow_at: float | None) -> str | None:
         """Return the rule by which a job is kept that ended as *outcome* after *ran* seconds; None for none."""
+        if outcome is Outcome.OK:
+            return "slow" if slow_at is not None and ran >= slow_at else None
         rule = None if outcome is None else _BY_OUTCOME.get(outcome)
         if rule is not None and getattr(self, rule):
             return rule

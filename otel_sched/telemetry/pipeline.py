@@ -24,7 +24,7 @@ from .export.processors import LogFeed, SpanFeed
 from .export.sender import Sender
 from .export.transport import transport_of
 from .fast.attaching import attach
-from .fast.kept import keep_in
+from .fast.kept import Keeper, keep_in
 from .sampling import choose
 from .settings import Settings
 
@@ -46,6 +46,11 @@ class Pipeline:
     counts: list[ExporterCount] = field(default_factory=list)
     senders: list[Sender] = field(default_factory=list)
     rules: Rules = field(default_factory=Rules)
+    keeper: Keeper | None = None
+
+    def crowded_out(self) -> int:
+        """Return how many spans the keeper had no room for."""
+        return 0 if self.keeper is None else self.keeper.dropped
 
     def providers(self) -> Iterator[tuple[Signal, Any]]:
         """Yield each signal that is on, with its provider."""
@@ -94,7 +99,7 @@ def _build(settings: Settings, undo: ExitStack) -> Pipeline:
         pipeline.logger_provider = _logger_provider(settings, resource, exporters["logs"], pipeline, undo)
     if settings.metrics:
         pipeline.meter_provider = _meter_provider(settings, resource, exporters["metrics"], pipeline)
-        tell(pipeline.meter_provider, pipeline.counts, pipeline.senders, pipeline.rules)
+        tell(pipeline.meter_provider, pipeline.counts, pipeline.senders, pipeline.rules, pipeline.crowded_out)
     return pipeline
 
 
@@ -111,7 +116,7 @@ def _tracer_provider(
     undo.callback(provider.shutdown)
     for processor in settings.span_processors:
         provider.add_span_processor(processor)
-    keeper = None if settings.keep is None else keep_in(provider, settings.keep)
+    keeper = pipeline.keeper = None if settings.keep is None else keep_in(provider, settings.keep)
     for name, exporter in exporters:
         feed = SpanFeed(_sender(pipeline, "traces", name, exporter))
         provider.add_span_processor(feed)

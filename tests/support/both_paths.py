@@ -9,9 +9,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import BuiltinFunctionType
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider, ObservableCounter
@@ -29,6 +32,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_sched import OtelObserver
 from otel_sched.telemetry import fast as fast_path
+from otel_sched.telemetry.export.encode import SpanEncoder
+from otel_sched.telemetry.export.pack import Packer
+from otel_sched.telemetry.export.processors import SpanFeed
+from otel_sched.telemetry.export.sender import Sender
 from otel_sched.telemetry.fast.attaching import attach
 from tests.support.compare import Renamed, log_of, metrics_of, span_of
 
@@ -62,6 +69,36 @@ class KeepMetrics(MetricExporter):
         """Nothing to close."""
 
 
+class Wire:
+    """Stands where a feed has its sender: keeps what would wait there, spans or bytes."""
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self.add = self.items.append
+        self.pieces = SpanEncoder()
+
+    def close(self, deadline: float) -> None:
+        """Send nothing: `sent` tells what it would be."""
+
+    def sent(self) -> list[bytes]:
+        """Return all spans as they would arrive, each with its resource and scope, in order of their bytes."""
+        packed = Packer(self.pieces.encode, self.pieces)(self.items)
+        assert packed.failed == 0
+        return by_place(ExportTraceServiceRequest.FromString(packed.data))
+
+
+def by_place(request: ExportTraceServiceRequest) -> list[bytes]:
+    """Return the spans of a request, each with its resource and scope, in order of their bytes."""
+    found: list[bytes] = []
+    for resource in request.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                alone = ScopeSpans(scope=scope.scope, schema_url=scope.schema_url, spans=[span])
+                around = ResourceSpans(resource=resource.resource, schema_url=resource.schema_url, scope_spans=[alone])
+                found.append(around.SerializeToString(deterministic=True))
+    return sorted(found)
+
+
 class PathTelemetry:
     """Three SDK providers, none installed globally, and the choice of path; used as `InMemoryTelemetry` is."""
 
@@ -82,7 +119,8 @@ class PathTelemetry:
         self.metric_exporter = KeepMetrics(delta)
         self.reader = PeriodicExportingMetricReader(self.metric_exporter, export_interval_millis=float("inf"))
         self.tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False, **sdk)
-        for processor in (*processors, SimpleSpanProcessor(self._spans)):
+        self.wire = Wire()
+        for processor in (*processors, SimpleSpanProcessor(self._spans), SpanFeed(cast(Sender, self.wire))):
             self.tracer_provider.add_span_processor(processor)
         self.meter_provider = MeterProvider([self.reader], resource, shutdown_on_exit=False)
         self.logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
@@ -103,6 +141,10 @@ class PathTelemetry:
     def spans(self) -> Sequence[ReadableSpan]:
         """Return the spans that have ended, oldest first."""
         return self._spans.get_finished_spans()
+
+    def assert_sent_as_told(self) -> None:
+        """Assert that the bytes for OTLP, some of them made when a span ended, are the official encoder's."""
+        assert self.wire.sent() == by_place(encode_spans(self.spans()))
 
     def logs(self) -> Sequence[ReadableLogRecord]:
         """Return the log records that were emitted, oldest first."""

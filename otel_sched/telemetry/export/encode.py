@@ -1,7 +1,6 @@
 """Floor 5: spans as one OTLP request: jobs' spans the short way, all others by the official encoder."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
@@ -11,6 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Tracer
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext
 
+from ..fast.spans import LightSpan
 from .shapes import Shapes, field
 
 ENVELOPES = 64
@@ -54,6 +54,31 @@ class SpanEncoder:
         self.encode_light = self._shapes.encode
         """Returns a job's span as a field of ScopeSpans; None where it needs the official encoder. Never raises."""
         self._envelopes: dict[Tracer, Envelope] = {}
+        self._home: Envelope | None = None
+        self.key: object = object()
+        """What queues have as `home` whose spans may be told in pieces."""
+
+    def settle(self, span: LightSpan) -> bool:
+        """Say whether the resource and scope of *span* are those of all pieces; the first to come decides."""
+        try:
+            envelope = self._envelope(span.kit.tracer, span)
+        except Exception:  # attributes that cannot be encoded: whoever encodes the batch shall find that out
+            return False
+        if self._home is None:
+            self._home = envelope
+        home = self._home
+        if home.resource != envelope.resource or home.scope != envelope.scope:
+            return False
+        span.kit.home = self.key
+        return True
+
+    def renew(self) -> None:
+        """Forget what pieces were made for: there are none left, and a forked child may have another resource."""
+        self._home, self.key = None, object()
+
+    def around(self, pieces: Sequence[bytes]) -> bytes:
+        """Return one serialized ExportTraceServiceRequest with *pieces*."""
+        return b"" if self._home is None else self._home.around(b"".join(pieces))
 
     def encode(self, spans: Sequence[ReadableSpan]) -> bytes:
         """Return one serialized ExportTraceServiceRequest; one after another, such requests are one with all spans.
@@ -62,18 +87,12 @@ class SpanEncoder:
         """
         light: Groups = {}
         others: list[ReadableSpan] = []
-        encode_light = self.encode_light
-        pieces: list[bytes] = []
-        kit: Any = None
         for span in spans:
-            piece = encode_light(span)
+            piece = self.encode_light(span)
             if piece is None:
                 others.append(span)
-                continue
-            if span.__dict__["kit"] is not kit:  # one queue's spans often come one after another
-                kit = span.__dict__["kit"]
-                pieces = self._group(light, kit.tracer, span)
-            pieces.append(piece)
+            else:
+                self._group(light, span.kit.tracer, span).append(piece)  # type: ignore[attr-defined]
         requests = [envelope.around(b"".join(pieces)) for envelope, pieces in light.values()]
         if others:
             requests.append(encode_spans(others).SerializeToString())

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..endpoint import Signal
 from .answers import Answer, Parcel, Verdict, partial
-from .pack import Pack
+from .pack import Packer
 
 _METHODS = {
     "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
@@ -27,9 +27,10 @@ _RETRY_INFO = b"type.googleapis.com/google.rpc.RetryInfo"
 class GrpcTransport:
     """A channel of the exporter's, with its own stub that takes bytes."""
 
-    def __init__(self, exporter: Any, pack: Pack, response: Any, signal: Signal) -> None:
+    def __init__(self, exporter: Any, pack: Packer, response: Any, signal: Signal) -> None:
         self._exporter = exporter
         self._pack = pack
+        self.pieces = pack.pieces
         self._response = response
         self._method = _METHODS[signal]
         self._headers = tuple(exporter._headers)

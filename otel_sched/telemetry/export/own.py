@@ -36,20 +36,34 @@ class Rules:
 
 def _rule(span: Any) -> str:
     """Return the rule that kept *span*: a job's span has it as a field, others may have it as an attribute."""
+    if type(span) is bytes:  # encoded already, as those are that nothing but the sampler kept
+        return names.SAMPLED
     keep = getattr(span, "keep", span)
     if keep is span:
         keep = (span.attributes or {}).get(names.KEEP_RULE)
     return str(keep) if keep else names.SAMPLED
 
 
-def tell(meter_provider: Any, counts: Sequence[ExporterCount], senders: Sequence[Sender], rules: Rules) -> None:
-    """Make the instruments; called before anybody else can make the one that is shared with the queues' books."""
+def tell(
+    meter_provider: Any,
+    counts: Sequence[ExporterCount],
+    senders: Sequence[Sender],
+    rules: Rules,
+    crowded_out: Callable[[], int],
+) -> None:
+    """Make the instruments; called before anybody else can make the one that is shared with the queues' books.
+
+    Args:
+        crowded_out: Returns how many spans there was no room for below jobs that might have been kept.
+    """
     meter = meter_provider.get_meter(names.SCOPE, VERSION, SCHEMA_URL)
 
     def dropped() -> Iterator[Observation]:
         yield from held(meter_provider)
         for (signal, reason), number in _sums(counts).items():
             yield Observation(number, {names.TELEMETRY_SIGNAL: signal, names.TELEMETRY_REASON: reason})
+        if number := crowded_out():
+            yield Observation(number, {names.TELEMETRY_SIGNAL: "traces", names.TELEMETRY_REASON: names.KEEP_FULL})
 
     def sizes() -> Iterator[Observation]:
         yield from _by_signal(senders, lambda sender: sender.waiting)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ..endpoint import Signal
 
@@ -23,27 +23,52 @@ class Packed(NamedTuple):
     """Items that cannot be encoded and were left out."""
 
 
-Pack = Callable[[Sequence[Any]], Packed]
+class Pieces(Protocol):
+    """Makes bytes of single items before they wait."""
+
+    @property
+    def key(self) -> object:
+        """What marks a queue whose spans may be told in pieces."""
+        ...
+
+    def settle(self, span: Any, /) -> bool:
+        """Find out whether they may, and mark the queue of *span*."""
+        ...
+
+    def encode_light(self, span: Any, /) -> bytes | None:
+        """Return what stands for *span*, whose queue is marked; None where itself has to wait. Never raises."""
+        ...
+
+    def around(self, pieces: Sequence[bytes], /) -> bytes:
+        """Return a request with *pieces*."""
+        ...
+
+    def renew(self) -> None:
+        """Begin anew in a forked child."""
+        ...
 
 
 class Packer:
     """Encodes batches in stretches, with breaks between; serialized requests may simply stand one after the other."""
 
-    def __init__(self, encode: Callable[[Sequence[Any]], bytes]) -> None:
+    def __init__(self, encode: Callable[[Sequence[Any]], bytes], pieces: Pieces | None = None) -> None:
         self._encode = encode
+        self.pieces = pieces
         self._at_once = 16
 
     def __call__(self, batch: Sequence[Any]) -> Packed:
         """Return one request with all of *batch* that can be encoded."""
-        parts: list[bytes] = []
+        done = [item for item in batch if type(item) is bytes]
+        rest = batch if not done else [item for item in batch if type(item) is not bytes]
+        parts = [self.pieces.around(done)] if done and self.pieces is not None else []
         begin = failed = 0
-        while begin < len(batch):
-            some = batch[begin : begin + self._at_once]
+        while begin < len(rest):
+            some = rest[begin : begin + self._at_once]
             begun = time.perf_counter()
             failed += self._append(parts, some)
             took = time.perf_counter() - begun
             begin += len(some)
-            if begin < len(batch):
+            if begin < len(rest):
                 self._adapt(len(some), took)
                 time.sleep(BREAK)
         return Packed(b"".join(parts), len(batch) - failed, failed)
@@ -62,7 +87,7 @@ class Packer:
         self._at_once = max(_FEWEST, min(_MOST, int((self._at_once + fitting) / 2)))
 
 
-def packer_of(signal: Signal) -> Pack:
+def packer_of(signal: Signal) -> Packer:
     """Return what encodes batches of *signal*.
 
     Raises:
@@ -72,6 +97,7 @@ def packer_of(signal: Signal) -> Pack:
     if signal == "traces":
         from .encode import SpanEncoder
 
-        return Packer(SpanEncoder().encode)
+        encoder = SpanEncoder()
+        return Packer(encoder.encode, encoder)
     encode_logs = import_module("opentelemetry.exporter.otlp.proto.common._log_encoder").encode_logs
     return Packer(lambda batch: encode_logs(batch).SerializeToString())

@@ -48,6 +48,7 @@ class Sender:
         self.count = count
         self.limits = limits
         self._transport = transport
+        self.pieces = transport.pieces
         self._taken = taken
         self._buffer: deque[Any] = deque()
         self._append = self._buffer.append
@@ -77,6 +78,8 @@ class Sender:
         """Begin anew in a forked child: what waits, and the connection, are the parent's."""
         self._buffer.clear()
         self.count.renew()
+        if self.pieces is not None:
+            self.pieces.renew()
         self._stale = True
         if self._deadline is None:
             try:

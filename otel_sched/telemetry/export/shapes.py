@@ -7,14 +7,14 @@ any order, and what stands in one of them in two places is put together.
 """
 
 import struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.trace.v1 import trace_pb2
-from opentelemetry.sdk.trace import ReadableSpan
 
 from .. import names
-from ..fast.spans import LightPut, LightSpan
+from ..fast.spans import UNSET, LightPut, LightSpan
 
 SHAPES = 1024
 """How many shapes are remembered; beyond that all are forgotten, and those in use come back."""
@@ -26,14 +26,17 @@ _JOB_ID = "~6f8A1c~3e5D7b~9a2C4f~0d8B6e~"
 """What stands in a first span where it is going to be cut."""
 
 _END_TAG = trace_pb2.Span(end_time_unix_nano=1).SerializeToString()[:1]
-_times = struct.Struct("<QsQ").pack
-_double = struct.Struct("<d").pack
 
-Shape = tuple[list[bytes], int]
-"""A span in pieces, those to be filled in at odd places, and the length of the prefix that tells its length.
 
-No pieces at all: spans of this shape are the official encoder's.
-"""
+class Shape:
+    """A span in pieces: where they go, the nine that are always the same, and the length of the prefix of them all."""
+
+    __slots__ = ("fixed", "pack", "prefix")
+
+    def __init__(self, pack: Callable[..., bytes], fixed: Sequence[bytes], prefix: int) -> None:
+        self.pack = pack
+        self.fixed = fixed
+        self.prefix = prefix
 
 
 class Shapes:
@@ -42,68 +45,63 @@ class Shapes:
     def __init__(self) -> None:
         self._shapes: dict[tuple[Any, ...], Shape] = {}
 
-    def encode(self, span: ReadableSpan) -> bytes | None:
+    def encode(self, span: Any) -> bytes | None:
         """Return *span* as a field of ScopeSpans, or None where only the official encoder can do it; never raises."""
-        kind = type(span)
         try:
-            if kind is LightSpan:
-                return self._process(span)
-            return self._put(span) if kind is LightPut else None
+            if type(span) is not LightSpan:
+                return self._put(span) if type(span) is LightPut else None
+            wait = span.wait
+            if not span.plain or type(wait) is not float:
+                return None
+            job_id, parent, producer = span.job_id.encode(), span.parent_context, span.producer
+            key: tuple[Any, ...]
+            if (
+                producer is None
+                and parent is None
+                and span.outcome == "ok"
+                and span.attempt == 1
+                and span._status is UNSET
+                and span.keep is None
+            ):
+                key = span.kit, span.series, len(job_id)
+            else:
+                key = (
+                    span.kit, span.series, len(job_id), span.attempt,
+                    None if parent is None else parent[2], None if producer is None else producer[2],
+                    span.outcome, span.error_type, span.reason, span.keep, span._status.status_code,
+                )  # fmt: skip
+            shape = self._shapes.get(key) or self._learn(key, span)
+            f1, f2, f3, f4, f5, f6, f7, f8, f9 = shape.fixed
+            piece = shape.pack(
+                f1, span.trace_id.to_bytes(16, "big"), f2, span.span_id.to_bytes(8, "big"),
+                f3, b"" if parent is None else parent[1].to_bytes(8, "big"),
+                f4, span._start_time, _END_TAG, span._end_time, f5, job_id, f6, wait,
+                f7, b"" if producer is None else producer[0].to_bytes(16, "big"),
+                f8, b"" if producer is None else producer[1].to_bytes(8, "big"), f9,
+            )  # fmt: skip
+            if span.trace_state or span._status is not UNSET:
+                return _longer(piece, shape.prefix, span)
         except Exception:  # a number too large, a lone surrogate: whatever it is, the official encoder shall judge
             return None
-
-    def _process(self, span: Any) -> bytes | None:
-        known: dict[str, Any] = span.__dict__  # asked of the span one by one, they would take twice the time
-        get = known.get
-        if "plain" in known and not span.plain:
-            return None
-        job_id, wait, end = known["job_id"].encode(), known["wait"], known["_end_time"]
-        parent, producer = known["parent_context"], get("producer")
-        status = known["_status"].status_code if "_status" in known else None
-        near = None if parent is None else parent.is_remote
-        linked = None if producer is None else producer.is_remote
-        key = (
-            known["kit"], known["job_name"], known["function"], known["attempt"], known["correlation"],
-            get("outcome"), get("error_type"), get("reason"), get("keep"),
-            status, near, linked, len(job_id), type(wait),
-        )  # fmt: skip
-        shape = self._shapes.get(key) or self._learn(key, span)
-        if not shape[0]:
-            return None
-        parts = shape[0].copy()
-        parts[1] = known["trace_id"].to_bytes(16, "big")
-        parts[3] = known["span_id"].to_bytes(8, "big")
-        if parent is not None:
-            parts[5] = parent.span_id.to_bytes(8, "big")
-        parts[7] = _times(known["_start_time"], _END_TAG, end)
-        parts[9] = job_id
-        parts[11] = _double(wait)
-        if producer is not None:
-            parts[13] = producer.trace_id.to_bytes(16, "big")
-            parts[15] = producer.span_id.to_bytes(8, "big")
-        if status is not None or get("trace_state"):
-            return _longer(parts, shape[1], span)
-        return b"".join(parts)
+        return piece
 
     def _put(self, span: Any) -> bytes | None:
-        known: dict[str, Any] = span.__dict__
-        if not span.plain or "_status" in known:
+        if not span.plain or span._status is not UNSET:
             return None
-        job_id, parent, end = known["job_id"].encode(), known["parent_context"], known["_end_time"]
-        key = (known["kit"], None if parent is None else parent.is_remote, len(job_id))
+        job_id, parent = span.job_id.encode(), span.parent_context
+        key = span.kit, None if parent is None else parent[2], len(job_id)
         shape = self._shapes.get(key) or self._learn(key, span)
-        if not shape[0]:
-            return None
-        parts = shape[0].copy()
-        parts[1] = known["trace_id"].to_bytes(16, "big")
-        parts[3] = known["span_id"].to_bytes(8, "big")
-        if parent is not None:
-            parts[5] = parent.span_id.to_bytes(8, "big")
-        parts[7] = _times(known["_start_time"], _END_TAG, end)
-        parts[9] = job_id
-        return _longer(parts, shape[1], span) if known.get("trace_state") else b"".join(parts)
+        f1, f2, f3, f4, f5, f6, f7, f8, f9 = shape.fixed
+        piece = shape.pack(
+            f1, span.trace_id.to_bytes(16, "big"), f2, span.span_id.to_bytes(8, "big"),
+            f3, b"" if parent is None else parent[1].to_bytes(8, "big"), f4, span._start_time, _END_TAG, span._end_time,
+            f5, job_id, f6, b"", f7, b"", f8, b"", f9,
+        )  # fmt: skip
+        return _longer(piece, shape.prefix, span) if span.trace_state else piece
 
     def _learn(self, key: tuple[Any, ...], span: LightSpan) -> Shape:
+        if span._end_time is None:
+            return _NONE  # to encode it would open it
         first = encode_spans([span]).resource_spans[0].scope_spans[0].spans[0]
         theirs = first.SerializeToString(deterministic=True)
         shape = _cut(first, len(span.job_id.encode()))
@@ -111,11 +109,18 @@ class Shapes:
         trial._shapes[key] = shape
         ours = trace_pb2.ScopeSpans.FromString(trial.encode(span) or b"").spans
         if [each.SerializeToString(deterministic=True) for each in ours] != [theirs]:
-            shape = [], 0
+            shape = _NONE
         if len(self._shapes) >= SHAPES:
             self._shapes.clear()
         self._shapes[key] = shape
         return shape
+
+
+def _never(*_: Any) -> bytes:
+    raise ValueError("only the official encoder can do it")
+
+
+_NONE = Shape(_never, (b"",) * 9, 0)
 
 
 def field(number: int, data: bytes) -> bytes:
@@ -129,29 +134,31 @@ def field(number: int, data: bytes) -> bytes:
     return bytes(prefix) + data
 
 
-def _longer(parts: list[bytes], prefix: int, span: LightSpan) -> bytes:
+def _longer(piece: bytes, prefix: int, span: LightSpan) -> bytes:
     """Return a span with what no two have in common, and few have at all: its trace state and why it failed."""
     rest = trace_pb2.Span()
     if span.trace_state:
         rest.trace_state = ",".join([f"{key}={value}" for key, value in span.trace_state.items()])
     if span.status.description:
         rest.status.message = span.status.description
-    return field(trace_pb2.ScopeSpans.SPANS_FIELD_NUMBER, b"".join(parts)[prefix:] + rest.SerializeToString())
+    return field(trace_pb2.ScopeSpans.SPANS_FIELD_NUMBER, piece[prefix:] + rest.SerializeToString())
 
 
 def _cut(first: trace_pb2.Span, id_length: int) -> Shape:
     """Cut an encoded span, of which nothing else remains; into nothing where that cannot be done."""
     marks = _mark(first, id_length)
-    whole = trace_pb2.ScopeSpans(spans=[first]).SerializeToString()
-    parts, rest = [], whole
-    for mark in marks:
+    rest = whole = trace_pb2.ScopeSpans(spans=[first]).SerializeToString()
+    fixed: list[bytes] = []
+    layout = "<"
+    for mark, code in zip(marks, ("16s", "8s", "8s", "QcQ", f"{id_length}s", "d", "16s", "8s"), strict=True):
         if mark and whole.count(mark) != 1:  # somebody's text looks like one
-            return [], 0
+            return _NONE
         before, found, rest = rest.partition(mark) if mark else (b"", b"", rest)
         if found != mark:
-            return [], 0
-        parts += [before, mark]
-    return [*parts, rest], len(whole) - first.ByteSize()
+            return _NONE
+        fixed.append(before)
+        layout += f"{len(before)}s{code if mark else '0s'}"
+    return Shape(struct.Struct(f"{layout}{len(rest)}s").pack, (*fixed, rest), len(whole) - first.ByteSize())
 
 
 def _mark(first: trace_pb2.Span, id_length: int) -> list[bytes]:
@@ -161,7 +168,7 @@ def _mark(first: trace_pb2.Span, id_length: int) -> list[bytes]:
     first.ClearField("trace_state")
     if first.HasField("status"):
         first.status.ClearField("message")
-    marks = [_TRACE_ID, _SPAN_ID, b"", _times(_START, _END_TAG, _END), b"", b"", b"", b""]
+    marks = [_TRACE_ID, _SPAN_ID, b"", struct.pack("<QcQ", _START, _END_TAG, _END), b"", b"", b"", b""]
     if first.parent_span_id:
         first.parent_span_id = marks[2] = _PARENT_ID
     for attribute in first.attributes:
@@ -170,7 +177,7 @@ def _mark(first: trace_pb2.Span, id_length: int) -> list[bytes]:
             marks[4] = attribute.value.string_value.encode()
         elif attribute.key == names.JOB_WAIT:
             attribute.value.double_value = _WAIT
-            marks[5] = _double(_WAIT)
+            marks[5] = struct.pack("<d", _WAIT)
     for link in first.links:
         link.trace_id, link.span_id = marks[6:] = _LINK_TRACE_ID, _LINK_SPAN_ID
     return marks

@@ -14,13 +14,18 @@ from typing import Any, Protocol
 from ..endpoint import Signal
 from .answers import TAKEN, Answer, Parcel, Verdict, partial, retry_after
 from .grpc import GrpcTransport
-from .pack import Pack, packer_of
+from .pack import Packer, Pieces, packer_of
 
 _RETRY_STATUS = frozenset({429, 502, 503, 504})
 
 
 class Transport(Protocol):
     """How a batch leaves."""
+
+    @property
+    def pieces(self) -> Pieces | None:
+        """What makes bytes of items before they wait here; None where items wait as they are."""
+        ...
 
     def pack(self, batch: Sequence[Any]) -> Parcel:
         """Return what `send` takes; made once, however often the batch is tried."""
@@ -46,6 +51,7 @@ class PlainTransport:
     """Any exporter, by its public methods; it says no more than whether it worked."""
 
     timeout = 10.0
+    pieces = None
 
     def __init__(self, exporter: Any) -> None:
         self._exporter = exporter
@@ -72,10 +78,11 @@ class PlainTransport:
 class HttpTransport:
     """The official OTLP/HTTP exporters' client, for bytes."""
 
-    def __init__(self, exporter: Any, pack: Pack, response: Any) -> None:
+    def __init__(self, exporter: Any, pack: Packer, response: Any) -> None:
         self._exporter = exporter
         self._client = exporter._client
         self._pack = pack
+        self.pieces = pack.pieces
         self._response = response
         self._largest: int = exporter._max_request_size
         self.timeout: float = float(self._client._timeout)

@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 from opentelemetry.sdk.trace import Tracer, TracerProvider
-from opentelemetry.trace import SpanContext, TraceFlags
+from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
 from ..._core.ledger import Ledger
 from ..._core.version import VERSION
@@ -37,11 +37,12 @@ def understood() -> bool:
         provider = TracerProvider(shutdown_on_exit=False)
         span = provider.get_tracer(names.SCOPE, VERSION, SCHEMA_URL).start_span("probe")
         unknown = set(vars(span)) - KNOWN
-        SpanContext(1, 1, False, TraceFlags(1), None)
+        context = tuple(SpanContext(1, 2, False, TraceFlags(1), None))
         _ = provider.get_tracer(names.SCOPE)._span_limits.max_span_attributes  # type: ignore[attr-defined]
     except Exception as error:
         _log.info("light spans are off: this version of the OpenTelemetry SDK is not known: %r", error)
         return False
     if unknown:
         _log.info("light spans are off: the SDK's spans have %s, which is not known", ", ".join(sorted(unknown)))
-    return not unknown
+        return False
+    return context == (1, 2, False, TraceFlags(1), TraceState(), True)

@@ -6,6 +6,7 @@ extremes, by the SDK's own rules and in its own order of addition, so that the p
 
 import math
 import os
+import sys
 import threading
 import time
 from bisect import bisect_left, bisect_right
@@ -47,6 +48,14 @@ class Point:
     exemplars: list[Sampled]
 
 
+if sys.version_info < (3, 12):
+    _sum = sum
+else:  # sum() compensates for rounding there, and the SDK does not
+
+    def _sum(taken: list[float], start: float) -> float:
+        return reduce(add, taken, start)
+
+
 class Tally:
     """What one reader has yet to get of one series, and what it got so far."""
 
@@ -62,12 +71,12 @@ class Tally:
         self.sum: float = 0
         self.min, self.max = math.inf, -math.inf
 
-    def add(self, taken: list[float], ordered: list[float], counts: list[int]) -> None:
-        """Add measurements: as they came, in order of size, and by bucket."""
+    def add(self, taken: list[float], least: float, most: float, counts: list[int]) -> None:
+        """Add measurements: as they came, and by bucket."""
         self.counts = counts if self.counts is None else list(map(add, self.counts, counts))
-        self.sum = reduce(add, taken, self.sum)  # not sum(): from 3.12 on it compensates, and the SDK does not
-        self.min = min(self.min, ordered[0])
-        self.max = max(self.max, ordered[-1])
+        self.sum = _sum(taken, self.sum)
+        self.min = min(self.min, least)
+        self.max = max(self.max, most)
 
     def delta(self, attributes: dict[str, Any], start: int) -> Point | None:
         """Return what is new since *start*, if anything is, and forget it."""
@@ -136,19 +145,41 @@ class LocalSeries:
         values, sampled = self.values, self.exemplars
         taken = values[:]
         del values[: len(taken)]  # what another thread appended meanwhile stays
+        counts: list[int] = []
         if taken:
-            ordered = sorted(taken)
-            below = [bisect_right(ordered, bound) for bound in self._bounds]
-            counts = [high - low for low, high in zip([0, *below], [*below, len(ordered)], strict=True)]
+            least, most = min(taken), max(taken)
+            counts = self._by_bucket(taken, least, most)
             for tally in self.tallies:
-                tally.add(taken, ordered, counts)
+                tally.add(taken, least, most, counts)
         if sampled:
             kept = sampled[:]
             del sampled[: len(kept)]
             if self._keep_exemplars:
-                latest = {bisect_left(self._bounds, each[0]): each for each in kept}
+                latest = self._latest(kept, len(counts) - counts.count(0))
                 for tally in self.tallies:
                     tally.exemplars.update(latest)
+
+    def _by_bucket(self, taken: list[float], least: float, most: float) -> list[int]:
+        """Count measurements by bucket; most often all of them are in one, for like takes as long as like."""
+        bounds = self._bounds
+        bucket = bisect_left(bounds, least)
+        if bisect_left(bounds, most) == bucket:
+            counts = [0] * (len(bounds) + 1)
+            counts[bucket] = len(taken)
+            return counts
+        ordered = sorted(taken)
+        below = [bisect_right(ordered, bound) for bound in bounds]
+        return [high - low for low, high in zip([0, *below], [*below, len(ordered)], strict=True)]
+
+    def _latest(self, kept: list[Sampled], buckets: int) -> dict[int, Sampled]:
+        """Return the last example of each bucket; *buckets* have one, as far as values and examples came together."""
+        bounds = self._bounds
+        latest: dict[int, Sampled] = {}
+        for each in reversed(kept):
+            latest.setdefault(bisect_left(bounds, each[0]), each)
+            if len(latest) == buckets:
+                break
+        return latest
 
     def add_tally(self) -> None:
         """Begin to count for one more reader, as of now; the caller holds the lock."""
@@ -182,8 +213,9 @@ class FastHistogram:
             return  # as the SDK does
         series = self.series(attributes or {})
         series.values.append(value)
-        span = trace.get_current_span(context).get_span_context()
-        if span.trace_flags.sampled:
+        current = trace.get_current_span(context)
+        span = current.get_span_context()
+        if span.trace_flags.sampled or getattr(current, "keep", None) is not None:  # exported, either way
             series.exemplars.append((value, time.time_ns(), span.trace_id, span.span_id))
         if len(series.values) >= FOLD_AT:
             series.fold()

@@ -21,17 +21,6 @@ KEEPER = "_otel_sched_keeper"
 """The attribute of a tracer provider that holds its keeper."""
 
 
-class Undecided:
-    """One job of which is not known yet whether it will be kept, and the ended spans below it."""
-
-    __slots__ = ("decided", "rule", "spans")
-
-    def __init__(self) -> None:
-        self.decided = False
-        self.rule: str | None = None
-        self.spans: list[ReadableSpan] = []
-
-
 class Keeper:
     """The jobs of one tracer provider that are still undecided."""
 
@@ -44,7 +33,7 @@ class Keeper:
         self.deliver: list[Callable[[ReadableSpan], None]] = []
         """Where kept spans go, sampled or not: the exporters' buffers."""
         self._waiting = 0
-        self._open: dict[int, Undecided] = {}
+        self._open: dict[int, LightSpan] = {}
         self._lock = threading.Lock()
 
     @property
@@ -52,49 +41,65 @@ class Keeper:
         """How many ended spans wait for their job's end."""
         return self._waiting
 
-    def above(self, context: Context | None) -> Undecided | None:
-        """Return the undecided job that the current span of *context* belongs to."""
+    def above(self, context: Context | None) -> LightSpan | None:
+        """Return the span of the undecided job that the current span of *context* belongs to."""
         span = get_current_span(context)
         if type(span) is LightSpan:
-            found: Undecided | None = span.undecided
-            return found
+            return span if span.undecided else None
         return self._open.get(span.get_span_context().span_id) if self._open else None
 
-    def begin(self, span_id: int, undecided: Undecided) -> None:
+    def begin(self, span_id: int, job: LightSpan) -> None:
         """Remember which job an open span belongs to."""
         if len(self._open) < max(1, self.keep.max_spans):
-            self._open[span_id] = undecided
+            self._open[span_id] = job
         else:
             self.dropped += 1
 
     def end(self, span: ReadableSpan) -> None:
         """Keep an ended span that was not sampled until its job ends; where that has been, do as it was decided."""
         context = span.get_span_context()
-        undecided = None if context is None else self._open.pop(context.span_id, None)
-        if undecided is not None:
-            self.add(span, undecided)
+        job = None if context is None else self._open.pop(context.span_id, None)
+        if job is not None:
+            self.add(span, job)
 
-    def add(self, span: ReadableSpan, undecided: Undecided) -> None:
-        """Keep an ended span of *undecided*."""
+    def add(self, span: ReadableSpan, job: LightSpan) -> None:
+        """Keep an ended span below *job*."""
+        if job.decided:
+            if job.keep is not None:
+                self._export(span, job.keep)
+            return
         with self._lock:
-            waits = not undecided.decided
-            if waits and self._waiting < self.keep.max_spans:
-                self._waiting += 1
-                undecided.spans.append(span)
-            elif waits:
+            if self._waiting >= self.keep.max_spans:
                 self.dropped += 1
-        if not waits and undecided.rule is not None:
-            self._export(span, undecided.rule)
+                return
+            self._waiting += 1
+            if job.held is None:
+                job.held = []
+            job.held.append(span)
+        if job.decided:  # meanwhile, by another thread, which may have looked before there was anything
+            self._release(job)  # type: ignore[unreachable]
 
-    def decide(self, undecided: Undecided, rule: str | None) -> None:
+    def decide(self, job: LightSpan, rule: str | None) -> None:
         """Export what waits below a job that *rule* keeps, or forget it."""
-        with self._lock:
-            undecided.decided, undecided.rule = True, rule
-            spans, undecided.spans = undecided.spans, []
-            self._waiting -= len(spans)
+        job.decided = True
         if rule is not None:
-            for span in spans:
-                self._export(span, rule)
+            job.keep = rule
+            if job._end_time is not None:  # by hand, before anybody could know
+                self._export(job, rule)
+            else:
+                self.kept[rule] += 1
+                if not job.plain:
+                    job.set_attribute(names.KEEP_RULE, rule)
+        if job.held is not None:
+            self._release(job)
+
+    def _release(self, job: LightSpan) -> None:
+        with self._lock:
+            held, job.held = job.held or (), None
+            self._waiting -= len(held)
+        if job.keep is not None:
+            for span in held:
+                self._export(span, job.keep)
 
     def _export(self, span: ReadableSpan, rule: str) -> None:
         self.kept[rule] += 1
@@ -111,7 +116,7 @@ class Keeper:
 
 def _marked(span: ReadableSpan, rule: str) -> ReadableSpan:
     """Return *span* with the rule that kept it."""
-    if isinstance(span, LightSpan):
+    if isinstance(span, LightSpan) and span.plain:
         span.keep = rule
         return span
     marked: Any = ReadableSpan(

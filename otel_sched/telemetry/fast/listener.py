@@ -29,6 +29,7 @@ from .spans import SPAN_KEY, LightSpan, Quiet
 _OK = Outcome.OK
 _time_ns = time.time_ns
 _empty = object.__new__
+_SUPPRESS, _SUPPRESS_TOO = SUPPRESS
 
 
 class FastListener(OtelListener):
@@ -53,8 +54,8 @@ class FastListener(OtelListener):
     def queued(self, job: Job[Any]) -> None:
         """Note whose span the producer was in; a recording one gets a PRODUCER span for this put."""
         here = get_context()
+        job.trace = job._id = None  # written, for to read a slot that was not is slow
         if not here and not self._carries:
-            job.trace = None
             self._blocked_for = 0.0
             return
         blocked_for, self._blocked_for = self._blocked_for, 0.0
@@ -64,11 +65,10 @@ class FastListener(OtelListener):
             found: SpanContext = ambient.get_span_context()
             if found.is_valid:
                 producer = found
-                if self._producer_spans and ambient.is_recording() and not suppressed():
-                    producer = self._make.put(job, found, here, _time_ns() - int(blocked_for * 1e9))
-        job.trace = producer
-        if self._carries:
-            job.trace = Carried(producer, dict(baggage.get_all()))
+                if self._producer_spans and ambient.is_recording() and not _suppressed_in(here):
+                    start = _time_ns() if blocked_for == 0.0 else _time_ns() - int(blocked_for * 1e9)
+                    producer = self._make.put(job, found, here, start)
+        job.trace = producer if not self._carries else Carried(producer, dict(baggage.get_all()))
 
     def started(self, job: Job[Any], own_worker: bool) -> bool:
         """Start the job's CONSUMER span, or remember its ids where it is not sampled, and make that current."""
@@ -85,9 +85,9 @@ class FastListener(OtelListener):
         else:
             trace_id = self._trace_id()
             if trace_id & MASK < self._root:
-                run = self._make.process(job, wait, trace_id, None, None, "none", around)
+                run = self._make.process(job, wait, trace_id, None, None, around)
             elif self._keeper is not None:
-                run = self._make.process(job, wait, trace_id, None, None, "none", around, False)
+                run = self._make.process(job, wait, trace_id, None, None, around, False)
             else:
                 run = _empty(Quiet)
                 run.trace_id = trace_id
@@ -130,10 +130,9 @@ class FastListener(OtelListener):
                 around = baggage.set_baggage(key, value, around)
         parent = None
         if producer is not None and self._correlation != "link":
-            near = job.attempt == 1 and wait <= PARENT_WITHIN
+            near = wait <= PARENT_WITHIN and job.attempt == 1
             parent = producer if near or self._correlation == "parent" else None
-        correlation = "parent" if parent is not None else "link" if producer is not None else "none"
-        return around, self._make.decided(job, wait, parent, producer, correlation, around)
+        return around, self._make.decided(job, wait, parent, producer, around)
 
     def settling(self, job: Job[Any]) -> None:
         """Look for an exception that was recorded on the job's span and then swallowed."""
@@ -148,6 +147,8 @@ class FastListener(OtelListener):
         run: Any = job.trace
         kind = type(run)
         if job.outcome is not _OK or (kind is not Quiet and kind is not LightSpan):
+            if kind is LightSpan:  # before its run is recorded, for one that is kept is an example of it
+                self._decide(run, job.outcome, (job.settled_at or 0.0) - (job.taken_at or 0.0))
             super().settled(job)
             return
         settled_at = job.settled_at
@@ -155,72 +156,84 @@ class FastListener(OtelListener):
         if ran < 0.0:
             ran = 0.0
         try:
-            if kind is LightSpan and run._end_time is None:
-                if self._keeper is not None:
-                    self._decide(run, _OK, ran)
-                self._end_well(run, settled_at)  # type: ignore[arg-type]
             series = job.series
-            local = self._ok[series] if series in self._ok else self._ok_series(series)
+            try:
+                local = self._ok[series]
+            except KeyError:
+                local = self._ok_series(series)
             if local is None:
                 attributes = self._run_attributes_of(series.name, "ok", None)
                 self._run.record(ran, attributes, context=run.within)
+                values = None
             else:
                 values = local.values
                 values.append(ran)
-                if kind is LightSpan and (run.sampled or run.keep is not None):
-                    local.exemplars.append((ran, _time_ns(), run.trace_id, run.span_id))
-                if len(values) >= FOLD_AT:
-                    local.fold()
+            if kind is LightSpan:
+                now = self._end_well(run, ran, settled_at)  # type: ignore[arg-type]
+                if local is not None and (run.sampled or run.keep is not None):
+                    local.exemplars.append((ran, now, run.trace_id, run.span_id))
+            if values is not None and len(values) >= FOLD_AT:
+                local.fold()  # type: ignore[union-attr]
         finally:
             run.over = True
             if get_context().get(SPAN_KEY) is run:
                 set_context(run.base)  # type: ignore[attr-defined]
 
-    def _end_well(self, run: LightSpan, settled_at: float) -> None:
-        if run.plain:
-            run.outcome = "ok"
-        else:
-            run.set_attribute(names.JOB_OUTCOME, "ok")
-        run.end(self._end_time(run, settled_at))
-
-    def _end_time(self, run: LightSpan, settled_at: float) -> int:
+    def _end_well(self, run: LightSpan, ran: float, settled_at: float) -> int:
+        """End the span of a job that went well, unless its handler did; return the time now."""
+        now = _time_ns()
+        if self._keeper is not None:
+            self._decide(run, _OK, ran)
+        if run._end_time is not None:
+            return now
         since = self._ledger.now() - settled_at
-        end = _time_ns() - (int(since * 1e9) if since > 0.0 else 0)
-        return end if end > run._start_time else run._start_time  # the wall clock may have been set back meanwhile
+        end = now - int(since * 1e9) if since > 0.0 else now
+        if end < run._start_time:  # the wall clock may have been set back meanwhile
+            end = run._start_time
+        if not run.plain:
+            run.set_attribute(names.JOB_OUTCOME, "ok")
+            run.end(end)
+            return now
+        run.outcome = "ok"
+        run._end_time = end  # from here on `LightSpan.end`, without the calls
+        processors = self._make.processors
+        if processors.multi._span_processors is not processors.seen:
+            processors.renew()
+        for each in processors.endings:
+            each(run)
+        for each in processors.ends:
+            each(run)
+        return now
+
+    def _end(self, span: Any, job: Job[Any], error_type: str | None) -> None:
+        """End a span of any outcome."""
+        if type(span) is not LightSpan or span._end_time is not None or not span.plain:
+            super()._end(span, job, error_type)
+            return
+        span.outcome = str(job.outcome)
+        span.error_type = error_type
+        span.reason = None if job.reason is None else job.reason.value
+        since = self._ledger.now() - (job.settled_at or 0.0)
+        span.end(max(_time_ns() - (int(since * 1e9) if since > 0.0 else 0), span._start_time))
 
     def _decide(self, run: LightSpan, outcome: Outcome | None, ran: float) -> None:
         """Find out whether a job that was not sampled is kept, and with it what waits below it."""
         keeper, slowness = self._keeper, self._slowness
         if keeper is None or slowness is None:
             return
-        if run.undecided is not None:
-            rule = keeper.keep.rule(outcome, ran, slowness.at)
-            if rule is not None:
-                run.keep = rule
-                keeper.kept[rule] += 1
-                if not run.plain:
-                    run.set_attribute(names.KEEP_RULE, rule)
-            keeper.decide(run.undecided, rule)
+        if run.undecided:
+            keeper.decide(run, keeper.keep.rule(outcome, ran, slowness.at))
         if slowness.follows:
             slowness.add(ran)
-
-    def _end(self, span: Any, job: Job[Any], error_type: str | None) -> None:
-        """End a span of any outcome."""
-        if type(span) is LightSpan and span._end_time is None:
-            ran = (job.settled_at or 0.0) - (job.taken_at or 0.0)
-            self._decide(span, job.outcome, ran)
-        if type(span) is LightSpan and span.plain and span._end_time is None:
-            span.outcome = str(job.outcome)
-            span.error_type = error_type
-            span.reason = None if job.reason is None else job.reason.value
-            span.end(self._end_time(span, job.settled_at or 0.0))
-        else:
-            super()._end(span, job, error_type)
 
     def _ok_series(self, series: Series) -> LocalSeries | None:
         """Return where the runs of *series* that go well are counted; None where there is no such place."""
         local = self._ok[series] = local_series(self._run, self._run_attributes_of(series.name, "ok", None))
         return local
+
+
+def _suppressed_in(context: Context) -> bool:
+    return bool(context.get(_SUPPRESS) or context.get(_SUPPRESS_TOO))
 
 
 def local_series(histogram: Any, attributes: dict[str, str]) -> LocalSeries | None:

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceState
 
 from ..._core.job import Job
-from .kept import Keeper, KeepSampler, Undecided
+from .kept import Keeper, KeepSampler
 from .processors import Processors
 from .sampling import MASK, Bounds
 from .spans import Kit, LightPut, LightSpan, Quiet, bounded, context_of, random_span_id
@@ -33,12 +33,12 @@ class Maker:
         self.keeper = keeper
         """Decides about jobs that were not sampled; None where nothing does."""
         self.bounds = Bounds(sampler.inner if isinstance(sampler, KeepSampler) else sampler)
-        self._processors = Processors(tracer)
-        self.kit = Kit(tracer, queue, self._processors.ended)
+        self.processors = Processors(tracer)
+        self.kit = Kit(tracer, queue, self.processors.ended)
         ids = tracer.id_generator
         random = type(ids) is RandomIdGenerator
         self.trace_id: Callable[[], int] = partial(getrandbits, 128) if random else ids.generate_trace_id
-        self._span_id: Callable[[], int] = random_span_id if random else ids.generate_span_id
+        self._span_id: Callable[[], int] = partial(getrandbits, 64) if random else ids.generate_span_id
         says = getattr(ids, "is_trace_id_random", None)
         self._random_id = True if random else says is not None and bool(says())
         self.custom_ids = not random
@@ -49,6 +49,7 @@ class Maker:
             or limits.max_span_attribute_length is not None
             or limits.max_links == 0
         )
+        self._uncommon = self._limited or not self._random_id
 
     def process(
         self,
@@ -57,49 +58,39 @@ class Maker:
         trace_id: int,
         parent: SpanContext | None,
         producer: SpanContext | None,
-        correlation: str,
         around: Context,
         sampled: bool = True,
+        told: bool = True,
     ) -> LightSpan:
-        """Return the span of a job that is sampled, or may yet be kept, started."""
+        """Return the span of a job that is sampled, or may yet be kept, started; with *told* processors know of it."""
         span: LightSpan = _empty(LightSpan)
-        self._fill(span, job, wait, trace_id, parent, producer, correlation, sampled)
-        if parent is not None:
-            span.trace_state = parent.trace_state
-        if self._limited:
-            span._attributes  # noqa: B018  # made under the provider's limits, while it is open
-        self._processors.started(span, partial(_context_above, parent, around))
-        return span
-
-    def _fill(
-        self,
-        span: LightSpan,
-        job: Job[Any],
-        wait: float,
-        trace_id: int,
-        parent: SpanContext | None,
-        producer: SpanContext | None,
-        correlation: str,
-        sampled: bool,
-    ) -> None:
-        series = job.series
         span.kit = self.kit
         span.trace_id = trace_id
-        span.span_id = self._span_id()
-        span.sampled = sampled
-        if not sampled:
-            span.undecided = Undecided()
-        span.parent_context = parent
-        span.producer = producer
+        span.span_id = self._span_id() or random_span_id()
         span.job_id = job.id
-        span.job_name = series.name
-        span.function = series.function
-        span.attempt = job.attempt
+        span.series = job.series
         span.wait = wait
-        span.correlation = correlation
-        if not self._random_id:
-            span.random_id = False
+        if parent is not None:
+            span.parent_context = parent
+            span.trace_state = parent[4]
+        if producer is not None:
+            span.producer = producer
+        if job.attempt != 1:
+            span.attempt = job.attempt
+        if not sampled:
+            span.sampled, span.undecided = False, True
+        if self._uncommon:
+            span.random_id = self._random_id
+            if self._limited and told:
+                span._attributes  # noqa: B018  # made under the provider's limits, while it is open
         span._start_time = _time_ns()
+        if told:
+            processors = self.processors
+            if processors.multi._span_processors is not processors.seen:
+                processors.renew()
+            if processors.starts:
+                processors.started(span, _context_above(parent, around))
+        return span
 
     def decided(
         self,
@@ -107,21 +98,20 @@ class Maker:
         wait: float,
         parent: SpanContext | None,
         producer: SpanContext | None,
-        correlation: str,
         around: Context,
     ) -> LightSpan | Quiet:
         """Return what a job gets that has a parent, a link, or a sampler that wants to be asked."""
         if parent is not None:
-            bound, trace_id = self.bounds.under(parent), parent.trace_id
+            bound, trace_id = self.bounds.under(parent), parent[0]
         else:
             trace_id = self.trace_id()
-            bound = self.bounds.root if producer is None else self.bounds.with_link[producer.trace_flags.sampled]
+            bound = self.bounds.root if producer is None else self.bounds.with_link[producer[3] & 1]
         if bound is None:
-            return self._asked(job, wait, trace_id, parent, producer, correlation, around)
+            return self._asked(job, wait, trace_id, parent, producer, around)
         if trace_id & MASK < bound:
-            return self.process(job, wait, trace_id, parent, producer, correlation, around)
+            return self.process(job, wait, trace_id, parent, producer, around)
         if self.keeper is not None:
-            return self.process(job, wait, trace_id, parent, producer, correlation, around, False)
+            return self.process(job, wait, trace_id, parent, producer, around, False)
         span_id = self._span_id() if self.custom_ids else None
         return self._quiet(trace_id, span_id, parent, producer, None if parent is None else parent.trace_state)
 
@@ -151,12 +141,10 @@ class Maker:
         trace_id: int,
         parent: SpanContext | None,
         producer: SpanContext | None,
-        correlation: str,
         around: Context,
     ) -> LightSpan | Quiet:
         """Let the sampler decide, as the SDK's tracer does; what it says of the attributes goes."""
-        span: LightSpan = _empty(LightSpan)
-        self._fill(span, job, wait, trace_id, parent, producer, correlation, True)
+        span = self.process(job, wait, trace_id, parent, producer, around, told=False)
         above = _context_above(parent, around)
         links = None if producer is None else [Link(producer)]
         result = self.bounds.sampler.should_sample(
@@ -167,8 +155,8 @@ class Maker:
         elif self.keeper is None:
             return self._quiet(trace_id, span.span_id, parent, producer, result.trace_state)
         else:
-            span.sampled, span.trace_state, span.undecided = False, result.trace_state, Undecided()
-        self._processors.started(span, lambda: above)
+            span.sampled, span.undecided, span.trace_state = False, True, result.trace_state
+        self.processors.started(span, above)
         return span
 
     def _adopt(self, span: LightSpan, result: Any) -> None:
@@ -181,39 +169,42 @@ class Maker:
         """Tell of a put inside a recording span, and return the context that the job is to follow."""
         span: LightPut = _empty(LightPut)
         span.kit = self.kit
-        span.trace_id = parent.trace_id
-        span.span_id = self._span_id()
+        span.trace_id = parent[0]
+        span.span_id = self._span_id() or random_span_id()
         span.parent_context = parent
         span.job_id = job.id
         span._start_time = start
-        span.trace_state = parent.trace_state
+        span.trace_state = parent[4]
         if not self._recorded(span, parent):
             keeper = self.keeper
-            undecided = None if keeper is None else keeper.above(here)
-            if keeper is not None and undecided is not None:
+            above = None if keeper is None else keeper.above(here)
+            if keeper is not None and above is not None:
                 span._end_time = max(_time_ns(), start)
-                keeper.add(span, undecided)
+                keeper.add(span, above)
             return context_of(span, span.span_id, False)
-        self._processors.started(span, lambda: here)
-        context: SpanContext = span._context  # type: ignore[assignment]
+        processors = self.processors
+        if processors.multi._span_processors is not processors.seen:
+            processors.renew()
+        if processors.starts:
+            processors.started(span, here)
         span.end()
-        return context
+        return context_of(span, span.span_id, span.sampled)
 
     def _recorded(self, span: LightPut, parent: SpanContext) -> bool:
         """Have the sampler decide about the span of a put."""
-        span.sampled = False
         bound = self.bounds.under(parent)
         if bound is None:
+            span.sampled = False
             result = self.bounds.sampler.should_sample(
-                None, parent.trace_id, self.kit.put_name, SpanKind.PRODUCER, span.own_attributes(), ()
+                None, parent[0], self.kit.put_name, SpanKind.PRODUCER, span.own_attributes(), ()
             )
             span.trace_state = result.trace_state
             if result.decision is not Decision.DROP:
                 self._adopt(span, result)
             return result.decision is not Decision.DROP
-        if parent.trace_id & MASK >= bound:
+        if parent[0] & MASK >= bound:
+            span.sampled = False
             return False
-        span.sampled = True
         if self._limited:
             span._attributes  # noqa: B018
         return True

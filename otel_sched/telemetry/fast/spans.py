@@ -28,8 +28,10 @@ from opentelemetry.trace import (
     TraceState,
 )
 
+from ..._core.ledger import Series
 from .. import names
 from ..spans import Attached, Unsampled
+from .insides import Inside, Shared
 
 SPAN_KEY: str = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
 """Under which a context holds its current span; found out the public way."""
@@ -38,12 +40,15 @@ UNSET = Status(StatusCode.UNSET)
 _log = logging.getLogger("opentelemetry.sdk.trace")
 _RANDOM: int = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
 _FLAGS = tuple(TraceFlags(flags) for flags in range(4))
+_NO_STATE: TraceState = trace.INVALID_SPAN_CONTEXT.trace_state
+_LARGEST_TRACE_ID, _LARGEST_SPAN_ID = 2**128 - 1, 2**64 - 1
+_tuple: Any = tuple.__new__
 
 
 class Kit:
     """What all spans of one queue have in common."""
 
-    __slots__ = ("ended", "process_name", "put_name", "queue", "tracer")
+    __slots__ = ("ended", "home", "process_name", "put_name", "queue", "tracer")
 
     def __init__(self, tracer: Tracer, queue: str, ended: Callable[["LightSpan"], None]) -> None:
         self.tracer = tracer
@@ -52,21 +57,23 @@ class Kit:
         self.process_name = names.PROCESS_SPAN.format(queue=queue)
         self.ended = ended
         """Hands an ended span to the provider's processors."""
+        self.home: object = None
+        """Whose the spans of this queue are: of the exporter that asked last, and knows their resource and scope."""
 
 
 class LightSpan(Span, Attached):
     """The CONSUMER span of one job, or the PRODUCER span of one put.
 
-    Made without its constructor; whoever makes it sets `kit`, `trace_id`, `span_id`, `sampled`, `parent_context`,
-    `producer`, `job_id` and `_start_time`, and for a process span what is listed under it.
+    Made without its constructor; whoever makes it sets `kit`, `trace_id`, `span_id`, `job_id` and `_start_time`, for a
+    process span `series` and `wait`, and whatever else is not as it says here.
     """
 
     kit: Kit
     trace_id: int
     span_id: int
-    sampled: bool
-    parent_context: SpanContext | None
     job_id: str
+    sampled = True
+    parent_context: SpanContext | None = None
     random_id: bool = True
     """Whether the trace id is random, as far as the flags say."""
     trace_state: TraceState | None = None
@@ -80,18 +87,20 @@ class LightSpan(Span, Attached):
     producer: SpanContext | None = None
     """The one link; None for none."""
     over = False
-    job_name: str
-    function: str
-    attempt: int
+    series: Series
+    attempt: int = 1
     wait: float
-    correlation: str
     outcome: str | None = None
     error_type: str | None = None
     reason: str | None = None
-    undecided: Any = None
-    """What waits for the end of its job to be kept or forgotten; None where that is not asked for."""
+    undecided = False
+    """Whether it was not sampled and may yet be kept when its job ends."""
+    decided = False
+    """Whether that has been decided."""
     keep: str | None = None
     """The rule that kept it although it was not sampled."""
+    held: list[ReadableSpan] | None = None
+    """The ended spans below it that wait for that."""
 
     plain = True
     """Whether it carries nothing but what is above: nobody has touched its attributes, events, links or name."""
@@ -106,6 +115,20 @@ class LightSpan(Span, Attached):
     _record_exception = True
     _set_status_on_exception = True
     _record_end_metrics = None
+
+    _name: Any = Shared(lambda span: span.kit.put_name if span.producing else span.kit.process_name)
+    _parent: Any = Shared(lambda span: span.parent_context)
+    _resource: Any = Shared(lambda span: span.kit.tracer.resource)
+    _limits: Any = Shared(lambda span: span.kit.tracer._span_limits)
+    _span_processor: Any = Shared(lambda span: span.kit.tracer.span_processor)
+    _instrumentation_scope: Any = Shared(lambda span: span.kit.tracer._instrumentation_scope)
+    _instrumentation_info: Any = Shared(lambda span: span.kit.tracer.instrumentation_info)
+
+    _lock: Any = Inside(lambda span: threading.Lock(), False)
+    _context: Any = Inside(lambda span: context_of(span, span.span_id, span.sampled), False)
+    _attributes: Any = Inside(lambda span: bounded(span, span.own_attributes()), True)
+    _events: Any = Inside(lambda span: BoundedList(span.kit.tracer._span_limits.max_events), True)
+    _links: Any = Inside(lambda span: _links_of(span), True)
 
     def __new__(cls) -> "LightSpan":
         """Make an empty one."""
@@ -124,18 +147,10 @@ class LightSpan(Span, Attached):
         """Return the context that the job runs in."""
         return Context({**(self.base if self.around is None else self.around), SPAN_KEY: self})
 
-    def __getattr__(self, name: str) -> Any:
-        """Make one of the SDK's insides, for somebody wants it."""
-        make = _INSIDES.get(name)
-        if make is None:
-            shared = _SHARED.get(name)
-            if shared is None:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            return shared(self)
-        if name in _OPEN and self._end_time is None:
-            self.plain = False
-        insides: dict[str, Any] = vars(self)
-        return insides.setdefault(name, make(self))  # atomic: two threads get the same
+    @property
+    def correlation(self) -> str:
+        """Return how it goes with its producer's span."""
+        return "parent" if self.parent_context is not None else "none" if self.producer is None else "link"
 
     def is_recording(self) -> bool:
         """Say whether it has not ended yet."""
@@ -153,7 +168,7 @@ class LightSpan(Span, Attached):
             return
         self._end_time = time_ns() if end_time is None else end_time
         if not self.plain:
-            attributes = self.__dict__.get("_attributes")
+            attributes = vars(self).get("_attributes")
             if attributes is not None:
                 attributes._immutable = True
         self.kit.ended(self)
@@ -167,13 +182,13 @@ class LightSpan(Span, Attached):
         if self.producing:
             attributes[names.JOB_ID] = self.job_id
             return attributes
-        attributes[names.JOB_NAME] = self.job_name
+        attributes[names.JOB_NAME] = self.series.name
         attributes[names.JOB_ID] = self.job_id
         attributes[names.JOB_ATTEMPT] = self.attempt
         attributes[names.JOB_WAIT] = self.wait
         attributes[names.CORRELATION] = self.correlation
-        if self.function:
-            attributes[names.CODE_FUNCTION_NAME] = self.function
+        if self.series.function:
+            attributes[names.CODE_FUNCTION_NAME] = self.series.function
         if self._end_time is not None:
             ending = {
                 names.JOB_OUTCOME: self.outcome,
@@ -182,6 +197,8 @@ class LightSpan(Span, Attached):
                 names.KEEP_RULE: self.keep,
             }
             attributes |= {name: value for name, value in ending.items() if value is not None}
+        elif self.keep is not None:
+            attributes[names.KEEP_RULE] = self.keep
         return attributes
 
 
@@ -195,7 +212,7 @@ class LightPut(LightSpan):
 class Quiet(Unsampled, Attached):
     """What is current while a job runs that was not sampled; its ids are made when somebody asks.
 
-    Whoever makes it sets `owner`, `base`, `producer`, `trace_id`, `parent_context` and `random_id`.
+    Whoever makes it sets `trace_id` and `base`, and whatever else is not as it says here.
     """
 
     owner: object
@@ -208,6 +225,8 @@ class Quiet(Unsampled, Attached):
     random_id = True
     trace_state: TraceState | None = None
     error_type: str | None = None
+
+    _context: Any = Inside(lambda quiet: context_of(quiet, random_span_id(), False), False)
 
     def __init__(self) -> None:
         """Do nothing: what matters is set by whoever makes it."""
@@ -222,13 +241,6 @@ class Quiet(Unsampled, Attached):
         """Return the context that the job runs in."""
         return Context({**(self.base if self.around is None else self.around), SPAN_KEY: self})
 
-    def __getattr__(self, name: str) -> Any:
-        """Make the ids, for somebody wants them."""
-        if name != "_context":
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        insides: dict[str, Any] = vars(self)
-        return insides.setdefault(name, context_of(self, random_span_id(), False))
-
 
 def random_span_id() -> int:
     """Return a span id as the SDK's generator makes it."""
@@ -239,10 +251,13 @@ def random_span_id() -> int:
 
 def context_of(span: LightSpan | Quiet, span_id: int, sampled: bool) -> SpanContext:
     """Return the SpanContext of *span*, flags and trace state as the SDK's tracer sets them."""
-    parent = span.parent_context
-    random = span.random_id if parent is None else bool(parent.trace_flags & _RANDOM)
+    parent, trace_id, state = span.parent_context, span.trace_id, span.trace_state
+    random = span.random_id if parent is None else bool(parent[3] & _RANDOM)
     flags = _FLAGS[int(sampled) | (_RANDOM if random else 0)]
-    return SpanContext(span.trace_id, span_id, False, flags, span.trace_state)
+    valid = 0 < trace_id <= _LARGEST_TRACE_ID and 0 < span_id <= _LARGEST_SPAN_ID
+    fields = (trace_id, span_id, False, flags, _NO_STATE if state is None else state, valid)
+    made: SpanContext = _tuple(SpanContext, fields)  # its constructor does the same in three times the time
+    return made
 
 
 def bounded(span: LightSpan, attributes: Any) -> BoundedAttributes:
@@ -261,32 +276,7 @@ def _links_of(span: LightSpan) -> Any:
     return span._new_links([] if producer is None else [Link(producer)])
 
 
-_INSIDES: dict[str, Callable[[LightSpan], Any]] = {
-    "_lock": lambda span: threading.Lock(),
-    "_context": lambda span: context_of(span, span.span_id, span.sampled),
-    "_attributes": lambda span: bounded(span, span.own_attributes()),
-    "_events": lambda span: BoundedList(span.kit.tracer._span_limits.max_events),
-    "_links": _links_of,
+KNOWN = frozenset({name for name in vars(LightSpan) if name.startswith("_") and not name.startswith("__")}) | {
+    "_start_time"
 }
-"""Made once for a span when first asked for."""
-
-_OPEN = frozenset({"_attributes", "_events", "_links"})
-"""Those of them that somebody may be about to change."""
-
-_SHARED: dict[str, Callable[[LightSpan], Any]] = {
-    "_name": lambda span: span.kit.put_name if span.producing else span.kit.process_name,
-    "_parent": lambda span: span.parent_context,
-    "_resource": lambda span: span.kit.tracer.resource,
-    "_limits": lambda span: span.kit.tracer._span_limits,
-    "_span_processor": lambda span: span.kit.tracer.span_processor,
-    "_instrumentation_scope": lambda span: span.kit.tracer._instrumentation_scope,
-    "_instrumentation_info": lambda span: span.kit.tracer.instrumentation_info,
-}
-"""Read from elsewhere."""
-
-KNOWN = (
-    frozenset({*_INSIDES, *_SHARED})
-    | {name for name in vars(LightSpan) if name.startswith("_") and not name.startswith("__")}
-    | {"_start_time"}
-)
 """The attributes of the SDK's spans that are taken care of; with one more, the SDK is newer than this module."""

@@ -1,5 +1,6 @@
 """Jobs' spans as OTLP bytes: the official encoder says what they have to be."""
 
+import functools
 import logging
 import struct
 import threading
@@ -17,6 +18,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Tracer, TracerProvider
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
 
+from otel_sched._core.ledger import Series
 from otel_sched.telemetry.export import encode as encoding
 from otel_sched.telemetry.export import shapes
 from otel_sched.telemetry.export.encode import SpanEncoder
@@ -41,14 +43,20 @@ def kit_of(queue: str = "orders", made_by: Tracer | None = None) -> Kit:
     return Kit(made_by or tracer(service="shop"), queue, lambda span: None)
 
 
+@functools.cache
+def series_of(name: str, function: str) -> Series:
+    """Return the same series for the same names, as a ledger does."""
+    return Series(name, function)
+
+
 def light(kit: Kit, *, end: bool = True, **fields: Any) -> LightSpan:
     """Return a process span."""
     number = next(_numbers)
     span = LightSpan()
+    series = series_of(fields.pop("job_name", "handle"), fields.pop("function", "shop.workers.handle"))
     values: dict[str, Any] = {
-        "kit": kit, "trace_id": number << 70, "span_id": number << 30, "sampled": True, "parent_context": None,
-        "producer": None, "job_id": f"0a1b2c3d4e{number:06x}", "_start_time": 10**18 + number, "job_name": "handle",
-        "function": "shop.workers.handle", "attempt": 1, "wait": number / 7, "correlation": "none", "outcome": "ok",
+        "kit": kit, "trace_id": number << 70, "span_id": number << 30, "job_id": f"0a1b2c3d4e{number:06x}",
+        "_start_time": 10**18 + number, "series": series, "wait": number / 7, "outcome": "ok",
     }  # fmt: skip
     for name, value in {**values, **fields}.items():
         setattr(span, name, value)
@@ -61,7 +69,7 @@ def put(kit: Kit, parent: SpanContext = NEAR, **fields: Any) -> LightPut:
     number = next(_numbers)
     span = LightPut()
     values: dict[str, Any] = {
-        "kit": kit, "trace_id": parent.trace_id, "span_id": number, "sampled": True, "parent_context": parent,
+        "kit": kit, "trace_id": parent.trace_id, "span_id": number, "parent_context": parent,
         "job_id": f"0a1b2c3d4e{number:06x}", "_start_time": 10**18, "trace_state": parent.trace_state,
     }  # fmt: skip
     for name, value in {**values, **fields}.items():
@@ -71,8 +79,7 @@ def put(kit: Kit, parent: SpanContext = NEAR, **fields: Any) -> LightPut:
 
 
 def related(kit: Kit, parent: SpanContext | None, producer: SpanContext | None, **fields: Any) -> LightSpan:
-    correlation = "parent" if parent is not None else "link"
-    return light(kit, parent_context=parent, producer=producer, correlation=correlation, **fields)
+    return light(kit, parent_context=parent, producer=producer, **fields)
 
 
 def failed(kit: Kit, status: Status, **fields: Any) -> LightSpan:
@@ -194,8 +201,7 @@ PROCESS = st.fixed_dictionaries(
         "job_name": TEXTS,
         "function": TEXTS,
         "attempt": st.integers(-(2**63), 2**64),
-        "wait": st.floats(allow_nan=False),
-        "correlation": st.sampled_from(["parent", "link", "none"]),
+        "wait": st.floats(allow_nan=False) | st.integers(0, 9),
         "outcome": st.none() | TEXTS,
         "error_type": st.none() | TEXTS,
         "reason": st.none() | TEXTS,

@@ -44,6 +44,8 @@ class Stage:
         self.open = threading.Event()
         self.open.set()
 
+    pieces = None
+
     def pack(self, batch: Sequence[Any]) -> Parcel:
         good = [item for item in batch if item != "bad"]
         return Parcel(good, len(good), len(batch) - len(good))

@@ -8,15 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
 from otel_sched import ConfigurationError, Keep, OtelObserver, Outcome, Queue, WorkerPool, configure
+from otel_sched.telemetry.export.own import Rules, tell
 from otel_sched.telemetry.export.processors import SpanFeed
 from otel_sched.telemetry.fast.kept import Keeper, keep_in
 from otel_sched.telemetry.keep import Slowness
 from otel_sched.testing import run
+from tests.support.both_paths import PathTelemetry
 
 
 class Exported:
@@ -27,7 +31,7 @@ class Exported:
         self.provider = TracerProvider(sampler, resource=Resource({}), shutdown_on_exit=False)
         self.keeper: Keeper = keep_in(self.provider, keep)
         feed: Any = SpanFeed.__new__(SpanFeed)
-        feed._add = self.spans.append
+        feed._add, feed._pieces = self.spans.append, None
         feed.shutdown = lambda: None
         self.provider.add_span_processor(feed)
         self.keeper.deliver.append(feed.keep)
@@ -225,3 +229,63 @@ def test_configure_refuses_what_is_no_keep_and_what_cannot_work(monkeypatch: pyt
     monkeypatch.setenv("OTEL_SCHED_FAST", "false")
     with pytest.raises(ConfigurationError, match="OTEL_SCHED_FAST"):
         configure(keep=Keep())
+
+
+def test_a_kept_job_is_an_example_of_its_bucket() -> None:
+    """A failed job is what one looks for in a histogram, and its span is there to be followed."""
+    telemetry = PathTelemetry(fast=True, sampler=ALWAYS_OFF)
+    kept: list[ReadableSpan] = []
+    keeper = keep_in(telemetry.tracer_provider, Keep(slow=None))
+    keeper.deliver.append(kept.append)
+
+    async def handler(item: int) -> None:
+        if item:
+            raise ValueError(item)
+
+    async def main() -> None:
+        queue: Queue[int] = Queue(name="orders", observer=OtelObserver(**telemetry.providers))
+        async with WorkerPool(queue, handler):
+            for item in range(2):
+                await queue.put(item)
+            await queue.join()
+
+    run(main())
+    points = telemetry.metrics()["otel_sched.job.run.duration"]
+    examples = {point.attributes["otel_sched.job.outcome"]: point.exemplars for point in points}
+    (example,) = examples["error"]
+    (logged,) = telemetry.logs()
+    assert example.span_id == logged.log_record.span_id
+    assert examples["ok"] == []
+    telemetry.close()
+
+
+def test_a_job_whose_handler_ended_its_span_is_kept_all_the_same() -> None:
+    exported = Exported(Keep())
+
+    async def handler(item: int) -> None:
+        trace.get_current_span().set_attribute("order", item)
+        with exported.tracer.start_as_current_span("step"):
+            pass
+        trace.get_current_span().end()
+        raise ValueError(item)
+
+    work(exported, handler, [1])
+    assert exported.rules() == {"process orders": "error", "step": "error"}
+    assert exported.keeper.waiting == 0
+
+
+def test_spans_for_which_there_was_no_room_are_told_of() -> None:
+    reader = InMemoryMetricReader()
+    tell(MeterProvider([reader], shutdown_on_exit=False), [], [], Rules(), lambda: 7)
+    data = reader.get_metrics_data()
+    assert data is not None
+    metrics = [
+        metric for resource in data.resource_metrics for scope in resource.scope_metrics for metric in scope.metrics
+    ]
+    (dropped,) = (metric for metric in metrics if metric.name == "otel_sched.telemetry.dropped")
+    (point,) = dropped.data.data_points
+    assert dict(point.attributes or {}) == {
+        "otel_sched.telemetry.signal": "traces",
+        "otel_sched.telemetry.reason": "keep_full",
+    }
+    assert point.value == 7  # type: ignore[union-attr]

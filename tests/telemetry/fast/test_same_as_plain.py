@@ -62,6 +62,7 @@ def told_by_case(test: Callable[..., None], arguments: dict[str, Any], fast: boo
     finally:
         telemetry.close()
     assert telemetry.attached is fast
+    telemetry.assert_sent_as_told()
     return timeless({**told, "metrics": [each for each in told["metrics"] if each][-1:]})
 
 
@@ -79,6 +80,7 @@ def assert_paths_agree(program: Program, sdk: Sdk) -> PathTelemetry:
     """Assert that both paths tell the same of a program in virtual time; return what the fast one told."""
     plain, _ = told_by(program, sdk, fast=False)
     fast, telemetry = told_by(program, sdk, fast=True)
+    telemetry.assert_sent_as_told()
     assert telemetry.attached is sdk.light_metrics
     assert_same(plain, fast)
     return telemetry
