@@ -16,8 +16,7 @@ from .observer import Hook, Listener, hook
 
 _OK = Outcome.OK
 UNDECIDED_JOBS = 100
-"""With settle="auto", how many jobs may pass without a task_done() before the consumer is taken for one of the kind
-that never calls it."""
+"""With settle="auto", after how many jobs without a task_done() a consumer is taken for one that never calls it."""
 HELD_JOBS = 1000
 """How many open jobs one asyncio task may hold before the oldest ends as abandoned."""
 
