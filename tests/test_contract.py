@@ -127,14 +127,14 @@ def test_closed_sets_are_documented() -> None:
         names.CANCEL_REASON: [each.value for each in CancelReason],
         names.DROP_REASON: [each.value for each in DropReason],
         names.TELEMETRY_SIGNAL: ["traces", "metrics", "logs"],
-        names.TELEMETRY_REASON: [names.REPEATED, names.OBSERVER_FAILED, *counting.REASONS],
+        names.TELEMETRY_REASON: [names.REPEATED, names.OBSERVER_FAILED, *counting.REASONS, names.KEEP_FULL],
         names.TELEMETRY_OUTCOME: ["ok", "retry", "failed"],
     }
 
 
 def test_reasons_of_lost_telemetry_are_explained() -> None:
-    """Each that an export counts by, in the code's order."""
-    assert column("## Closed sets", "reason") == list(counting.REASONS)
+    """Each that an export counts by, in the code's order, and that of tail keep."""
+    assert column("## Closed sets", "reason") == [*counting.REASONS, names.KEEP_FULL]
 
 
 def test_fields_of_log_lines_are_documented() -> None:

@@ -695,6 +695,7 @@ def test_a_put_that_is_tried_again_is_one_job(telemetry: InMemoryTelemetry, arun
 
     async def main() -> None:
         chain.queue.put_nowait("first")
+        given_up = asyncio.Event()
 
         async def producer() -> None:
             with chain.tracer.start_as_current_span("request"):
@@ -702,9 +703,11 @@ def test_a_put_that_is_tried_again_is_one_job(telemetry: InMemoryTelemetry, arun
                     chain.queue.put_nowait("a")
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(chain.queue.put("a"), 0.001)
+                given_up.set()
                 await chain.queue.put("a")
 
         task = asyncio.create_task(producer())
+        await given_up.wait()
         while not chain.queue.stats().puts_waiting or not chain.total("otel_sched.queue.puts.waiting"):
             await asyncio.sleep(0)
         await asyncio.sleep(0.01)

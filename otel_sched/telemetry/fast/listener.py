@@ -156,6 +156,7 @@ class FastListener(OtelListener):
         if ran < 0.0:
             ran = 0.0
         try:
+            now = self._end_well(run, ran, settled_at) if kind is LightSpan else 0  # type: ignore[arg-type]
             series = job.series
             try:
                 local = self._ok[series]
@@ -164,16 +165,13 @@ class FastListener(OtelListener):
             if local is None:
                 attributes = self._run_attributes_of(series.name, "ok", None)
                 self._run.record(ran, attributes, context=run.within)
-                values = None
             else:
                 values = local.values
                 values.append(ran)
-            if kind is LightSpan:
-                now = self._end_well(run, ran, settled_at)  # type: ignore[arg-type]
-                if local is not None and (run.sampled or run.keep is not None):
+                if now and (run.sampled or run.keep is not None):
                     local.exemplars.append((ran, now, run.trace_id, run.span_id))
-            if values is not None and len(values) >= FOLD_AT:
-                local.fold()  # type: ignore[union-attr]
+                if len(values) >= FOLD_AT:
+                    local.fold()
         finally:
             run.over = True
             if get_context().get(SPAN_KEY) is run:
