@@ -92,11 +92,11 @@ def stats_of(count: ExporterCount) -> ExporterStats:
 
 
 def count_exports(exporter: Any, count: ExporterCount) -> ExporterCount:
-    """Have every `export()` of a metric exporter counted, in place: to the SDK it stays the same object."""
+    """Have every `export()` of a metric exporter that is not OTLP's counted, in place: to the SDK it stays the same."""
     export: Callable[..., Any] = exporter.export
 
     def counted(metrics: Any, *args: Any, **kwargs: Any) -> Any:
-        number = _points(metrics)
+        number = points_of(metrics)
         count.handed += number
         begun, well = time.perf_counter(), False
         try:
@@ -114,7 +114,7 @@ def count_exports(exporter: Any, count: ExporterCount) -> ExporterCount:
     return count
 
 
-def _points(metrics: Any) -> int:
+def points_of(metrics: Any) -> int:
     """Return the number of data points in an SDK's MetricsData."""
     return sum(
         len(metric.data.data_points)

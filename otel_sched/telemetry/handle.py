@@ -20,7 +20,8 @@ from .export.workers import at_worker_exit
 from .lanes import Call, Lane, run_async, run_blocking
 from .settings import Settings, check_seconds
 
-if TYPE_CHECKING:  # pipeline imports the SDK
+if TYPE_CHECKING:  # they import the SDK
+    from .export.sender import Sender
     from .pipeline import Pipeline
 
 _ITEMS = {"traces": "spans", "metrics": "metric points", "logs": "log records"}
@@ -136,7 +137,10 @@ class Telemetry:
     def _flush(self, signal: Signal, provider: Any, deadline: float) -> bool:
         """Export what waits in one signal; runs in its lane."""
         failed = self._failed(signal)
-        return provider.force_flush(_millis(deadline)) is not False and self._failed(signal) == failed
+        well = provider.force_flush(_millis(deadline)) is not False
+        if signal == "metrics":  # readers do not say what became of it
+            well = well and all(sender.flush(deadline) for sender in self._senders(signal))
+        return well and self._failed(signal) == failed
 
     def _shut(self, signal: Signal, provider: Any, deadline: float) -> bool:
         """Shut one signal down, the first time; runs in its lane."""
@@ -159,11 +163,14 @@ class Telemetry:
 
     def _close_senders(self, signal: Signal, deadline: float) -> None:
         """End the export of spans or log records at *deadline*, which the SDK's shutdown() would not know of."""
-        senders = [sender for sender in self._pipeline.senders if sender.count.signal == signal]
+        senders = self._senders(signal)
         for sender in senders:
             sender.begin_close(deadline)
         for sender in senders:
             sender.close(deadline)
+
+    def _senders(self, signal: Signal) -> "list[Sender]":
+        return [sender for sender in self._pipeline.senders if sender.count.signal == signal]
 
     def _failed(self, signal: Signal) -> int:
         return sum(count.failed for count in self._pipeline.counts if count.signal == signal)
@@ -176,9 +183,7 @@ class Telemetry:
 
     def _say_if_lost(self, all_well: bool) -> None:
         if not all_well:
-            _log.warning(
-                "not all telemetry was exported: %s. Does a collector listen at the endpoint?", _losses(self.stats())
-            )
+            _log.warning("telemetry was lost, for it could not be exported in time: %s", _losses(self.stats()))
 
     async def __aenter__(self) -> Self:
         return self
@@ -232,4 +237,6 @@ def _millis(deadline: float) -> int:
 
 
 def _losses(stats: Sequence[ExporterStats]) -> str:
-    return ", ".join(f"{each.failed + each.missing} of {each.handed} {_ITEMS[each.signal]}" for each in stats)
+    lost = [(each.failed + each.missing, each) for each in stats]
+    said = [f"{number} of {each.handed} {_ITEMS[each.signal]}" for number, each in lost if number]
+    return ", ".join(said) or "the last of it may have been"

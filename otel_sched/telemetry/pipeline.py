@@ -19,10 +19,11 @@ from .._core.errors import ConfigurationError
 from .counting import ExporterCount, count_exports
 from .endpoint import EXPORTERS, INSTALL, SIGNALS, Signal, exporter_names
 from .export.limits import limits_of
+from .export.metrics import MetricFeed, PointSender
 from .export.own import Rules, tell
 from .export.processors import LogFeed, SpanFeed
 from .export.sender import Sender
-from .export.transport import transport_of
+from .export.transport import otlp_transport_of, transport_of
 from .fast.attaching import attach
 from .fast.kept import Keeper, keep_in
 from .sampling import choose
@@ -148,7 +149,7 @@ def _meter_provider(settings: Settings, resource: Resource, exporters: Exporters
             if isinstance(exporter, MetricReader):
                 readers.append(exporter)
                 continue
-            _counted(pipeline, "metrics", name, exporter)
+            exporter = _fed(pipeline, name, exporter)
             reader = PeriodicExportingMetricReader(exporter, None if interval is None else interval * 1000.0)
             undo.callback(reader.shutdown)  # its thread runs already
             readers.append(reader)
@@ -170,10 +171,17 @@ def _sender(pipeline: Pipeline, signal: Signal, name: str, exporter: Any) -> Sen
     return sender
 
 
-def _counted(pipeline: Pipeline, signal: Signal, name: str, exporter: Any) -> ExporterCount:
-    count = count_exports(exporter, ExporterCount(signal, name))
+def _fed(pipeline: Pipeline, name: str, exporter: Any) -> Any:
+    """Return what a reader is to export to: a sender of ours before OTLP, every other exporter itself."""
+    count = ExporterCount("metrics", name)
     pipeline.counts.append(count)
-    return count
+    transport = otlp_transport_of(exporter, "metrics")
+    if transport is None:
+        count_exports(exporter, count)
+        return exporter
+    sender = PointSender(count, transport)
+    pipeline.senders.append(sender)
+    return MetricFeed(exporter, sender)
 
 
 def _exporters(signal: Signal, settings: Settings) -> Iterator[tuple[str, Any]]:

@@ -34,6 +34,7 @@ from google.rpc import error_details_pb2, status_pb2
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
 RESET_AFTER = 300
 """Bytes of a connection that get through before it is reset: the head of a request, never a whole one."""
@@ -84,6 +85,9 @@ class Arrival:
     fault: Fault
 
 
+DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+
+
 class Books:
     """What was accepted, each span and log record with how often; and every request that reached the server."""
 
@@ -104,7 +108,8 @@ class Books:
         """Accept what is in *message*, or only *half* of its spans or log records; return how many it rejects."""
         with self._lock:
             if signal == "metrics":
-                self.put.update(_jobs_put(message))
+                for queue, number, is_delta in _jobs_put(message):
+                    self.put[queue] = number + (self.put.get(queue, 0) if is_delta else 0)
                 return 0
             kind, leaf = ("spans", "spans") if signal == "traces" else ("logs", "log_records")
             items = [
@@ -124,17 +129,17 @@ class Books:
             return len(items) - len(kept)
 
 
-def _jobs_put(message: Any) -> dict[str, float]:
-    """Return the jobs put by queue, as the latest export of metrics tells."""
-    return {
-        attribute.value.string_value: point.as_int or point.as_double
+def _jobs_put(message: Any) -> list[tuple[str, float, bool]]:
+    """Return the jobs put by queue, and whether those are only the newest of them."""
+    return [
+        (attribute.value.string_value, point.as_int or point.as_double, metric.sum.aggregation_temporality == DELTA)
         for group in message.resource_metrics
         for scope in group.scope_metrics
         for metric in scope.metrics
         if metric.name == "otel_sched.jobs.put"
         for point in metric.sum.data_points
         for attribute in point.attributes
-    }
+    ]
 
 
 class FaultyReceiver:

@@ -76,7 +76,7 @@ def partial(response: Any, batch: int) -> Answer:
     said = getattr(response, "partial_success", None)
     if said is None:
         return TAKEN
-    rejected = getattr(said, "rejected_spans", 0) or getattr(said, "rejected_log_records", 0)
+    rejected = max(getattr(said, f"rejected_{items}", 0) for items in ("spans", "log_records", "data_points"))
     message = said.error_message
     if not rejected and not message:
         return TAKEN

@@ -112,6 +112,8 @@ def _sums(counts: Sequence[ExporterCount]) -> Counter[tuple[str, str]]:
 def _by_signal(senders: Sequence[Sender], value: Callable[[Sender], int]) -> Iterator[Observation]:
     sums: Counter[str] = Counter()
     for sender in senders:
+        if sender.count.signal == "metrics":
+            continue  # collections wait there, not data points, and hardly ever more than one
         sums[sender.count.signal] += value(sender)
     for signal, number in sums.items():
         yield Observation(number, {names.TELEMETRY_SIGNAL: signal})

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
+from ..counting import points_of
 from ..endpoint import Signal
 
 STRETCH = 0.0002
@@ -51,7 +52,7 @@ class Pieces(Protocol):
 class Packer:
     """Encodes batches in stretches, with breaks between; serialized requests may simply stand one after the other."""
 
-    def __init__(self, encode: Callable[[Sequence[Any]], bytes], pieces: Pieces | None = None) -> None:
+    def __init__(self, encode: Callable[[Any], bytes], pieces: Pieces | None = None) -> None:
         self._encode = encode
         self.pieces = pieces
         self._at_once = 16
@@ -87,6 +88,18 @@ class Packer:
         self._at_once = max(_FEWEST, min(_MOST, int((self._at_once + fitting) / 2)))
 
 
+class PointPacker(Packer):
+    """Encodes collections of metrics, of which a batch has one; what is counted are data points."""
+
+    def __call__(self, batch: Sequence[Any]) -> Packed:
+        """Return one request; it cannot be split, for one collection is encoded as a whole."""
+        points = sum(map(points_of, batch))
+        try:
+            return Packed(b"".join(map(self._encode, batch)), points, 0)
+        except Exception:
+            return Packed(b"", 0, points)
+
+
 def packer_of(signal: Signal) -> Packer:
     """Return what encodes batches of *signal*.
 
@@ -99,5 +112,8 @@ def packer_of(signal: Signal) -> Packer:
 
         encoder = SpanEncoder()
         return Packer(encoder.encode, encoder)
+    if signal == "metrics":
+        encode_metrics = import_module("opentelemetry.exporter.otlp.proto.common.metrics_encoder").encode_metrics
+        return PointPacker(lambda collection: encode_metrics(collection).SerializeToString())
     encode_logs = import_module("opentelemetry.exporter.otlp.proto.common._log_encoder").encode_logs
     return Packer(lambda batch: encode_logs(batch).SerializeToString())

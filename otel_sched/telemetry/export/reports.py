@@ -7,6 +7,8 @@ from ..counting import BUFFER_FULL, ExporterCount
 from .answers import Answer, Verdict
 from .limits import Limits
 
+_ITEMS = {"traces": "spans", "metrics": "metrics", "logs": "log records"}
+_WAITING = {"traces": "spans", "metrics": "collections", "logs": "log records"}
 AGAIN = 60.0
 """Seconds until the same complaint may be repeated."""
 
@@ -25,28 +27,30 @@ class Reports:
 
     def answer(self, answer: Answer) -> None:
         """Take note of what came of an attempt."""
-        signal, exporter = self._count.signal, self._count.exporter
+        items, exporter = _ITEMS[self._count.signal], self._count.exporter
         if answer.verdict is Verdict.TAKEN:
             if self._out:
                 self._out = False
-                _log.info("%s are exported to %s again", signal, exporter)
+                _log.info("%s are exported to %s again", items, exporter)
             if answer.reason and self._may("partial"):
-                _log.warning("the receiver of %s rejected %d: %s", signal, answer.rejected, answer.reason)
+                _log.warning("the receiver of %s rejected %d: %s", items, answer.rejected, answer.reason)
         elif answer.verdict is Verdict.LATER:
             if not self._out:
                 self._out = True
                 _log.warning(
-                    "%s cannot be exported to %s now and are kept, up to %d of them: %s",
-                    signal, exporter, self._limits.waiting, answer.reason,
+                    "%s cannot be exported to %s now and are kept, up to %d %s: %s",
+                    items, exporter, self._limits.waiting, _WAITING[self._count.signal], answer.reason,
                 )  # fmt: skip
         elif self._may("refused"):
-            _log.warning("%s were refused by %s and are lost: %s", signal, exporter, answer.reason)
+            _log.warning("%s were refused by %s and are lost: %s", items, exporter, answer.reason)
 
     def full(self) -> None:
         """Look whether items were dropped because the buffer was full."""
         dropped = self._count.dropped[BUFFER_FULL]
         if dropped != self._full and self._may("full"):
-            _log.warning("%d %s were dropped: %d wait already", dropped, self._count.signal, self._limits.waiting)
+            signal, most = self._count.signal, self._limits.waiting
+            what = "data points" if signal == "metrics" else _ITEMS[signal]
+            _log.warning("%d %s were dropped so far: %d %s wait already", dropped, what, most, _WAITING[signal])
         self._full = dropped
 
     def _may(self, what: str) -> bool:

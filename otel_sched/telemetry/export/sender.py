@@ -93,7 +93,8 @@ class Sender:
         self.count.handed += 1
         waiting = len(self._buffer)
         if waiting >= self._room:
-            self.count.dropped[SHUTDOWN if self._deadline is not None else BUFFER_FULL] += 1
+            reason = BUFFER_FULL if self._deadline is None else SHUTDOWN
+            self.count.dropped[reason] += self._weight((item,))
             return
         self._append(item)
         if waiting >= self._wake_at and not self._woken:
@@ -143,8 +144,11 @@ class Sender:
         if self._given_up:
             with self._lock:
                 while self._buffer:
-                    self._buffer.popleft()
-                    self._lose(1)
+                    self._lose(self._weight([self._buffer.popleft()]))
+
+    def _weight(self, items: Sequence[Any]) -> int:
+        """Return what *items* count for."""
+        return len(items)
 
     def _lose(self, items: int) -> None:
         self.count.dropped[SHUTDOWN] += items
@@ -185,7 +189,7 @@ class Sender:
                 return 0
             pop = self._buffer.popleft
             batch = [pop() for _ in range(min(len(self._buffer), self.limits.batch))]
-            self._in_flight = len(batch)
+            self._in_flight = self._weight(batch)
         try:
             self._reports.full()
             if self._taken is not None:
@@ -216,6 +220,7 @@ class Sender:
                 self._refused(batch, parcel, answer)
                 return
             attempt += 1
+            self._reports.full()
             if not self._rest(attempt, answer.after, begun + LONGEST_TRY):
                 self._settle(0, parcel.items, GAVE_UP if self._deadline is None else SHUTDOWN)
                 return

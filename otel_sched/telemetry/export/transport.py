@@ -16,6 +16,7 @@ from .answers import TAKEN, Answer, Parcel, Verdict, partial, retry_after
 from .grpc import GrpcTransport
 from .pack import Packer, Pieces, packer_of
 
+_OFFICIAL = ("OTLPSpanExporter", "OTLPMetricExporter", "OTLPLogExporter")
 _RETRY_STATUS = frozenset({429, 502, 503, 504})
 
 
@@ -135,8 +136,13 @@ class HttpTransport:
 
 def transport_of(exporter: Any, signal: Signal) -> Transport:
     """Return the way to send *exporter*'s batches."""
+    return otlp_transport_of(exporter, signal) or PlainTransport(exporter)
+
+
+def otlp_transport_of(exporter: Any, signal: Signal) -> Transport | None:
+    """Return the way to send batches as an official OTLP exporter does; None for every other exporter."""
     kind = type(exporter)
-    official = kind.__name__ in ("OTLPSpanExporter", "OTLPLogExporter") and "export" not in vars(exporter)
+    official = kind.__name__ in _OFFICIAL and "export" not in vars(exporter)
     try:
         if official and kind.__module__.startswith("opentelemetry.exporter.otlp.proto.http."):
             _expect(exporter._client, "_compress", "_submit")
@@ -148,7 +154,7 @@ def transport_of(exporter: Any, signal: Signal) -> Transport:
             return GrpcTransport(exporter, packer_of(signal), _response(signal), signal)
     except (AttributeError, ImportError, TypeError, ValueError):
         pass  # another version than those known: its public methods will do
-    return PlainTransport(exporter)
+    return None
 
 
 def _expect(owner: Any, *methods: str) -> None:
@@ -159,7 +165,7 @@ def _expect(owner: Any, *methods: str) -> None:
 
 def _response(signal: Signal) -> Any:
     """Return the message class of the receiver's answer."""
-    name = {"traces": "trace", "logs": "logs"}[signal]
+    name = {"traces": "trace"}.get(signal, signal)
     path = f"opentelemetry.proto.collector.{name}.v1.{name}_service_pb2"
     module = sys.modules.get(path) or import_module(path)
     return getattr(module, f"Export{name.capitalize()}ServiceResponse")
