@@ -21,10 +21,11 @@ class Encoding(SpanFeed):
         self.size = 0
         """Bytes so far."""
         self.kinds: set[type] = set()
-        """The types of the first item of each batch: bytes for a job's span, which is encoded when it ends."""
+        """The types of the last item of each batch: bytes for a job's span, which is encoded when it ends."""
         self.pieces = SpanEncoder()
         self._pack = Packer(self.pieces.encode, self.pieces)
         self._batch: list[ReadableSpan | bytes] = []
+        self.crowded = False
         super().__init__(self)  # type: ignore[arg-type]  # it is what a feed knows of a sender, too
 
     def add(self, item: ReadableSpan | bytes) -> None:
@@ -37,7 +38,7 @@ class Encoding(SpanFeed):
         """Encode what waits."""
         batch, self._batch = self._batch, []
         if batch:
-            self.kinds.add(type(batch[0]))
+            self.kinds.add(type(batch[-1]))
             self.size += len(self._pack(batch).data)
             self.spans += len(batch)
 

@@ -338,3 +338,34 @@ def test_a_program_that_exports_nothing_but_logs_is_told_of_failures(
 
         asyncio.run(main())
     assert [record.log_record.event_name for record in telemetry.logs()] == ["otel_sched.job.exception"]
+
+
+def test_a_get_outside_of_any_task_belongs_to_none(telemetry: InMemoryTelemetry, arun: ARun) -> None:
+    """Driven by hand, in the context of an asyncio task that has ended: nobody could ever settle what it takes."""
+    chain = Chain(telemetry)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        taken: asyncio.Future[None] = loop.create_future()
+
+        def by_hand() -> None:
+            with pytest.raises(StopIteration):
+                chain.queue.get().send(None)
+            taken.set_result(None)
+
+        async def worker() -> None:
+            await chain.queue.get()
+            chain.queue.task_done()
+            loop.call_soon(loop.call_soon, by_hand)
+
+        for item in ("a", "b"):
+            await chain.queue.put(item)
+        task = asyncio.create_task(worker())
+        await task
+        del task
+        gc.collect()
+        await taken
+        assert chain.queue.stats().active == 0
+
+    arun(main())
+    assert chain.queue.stats().outcomes == {"ok": 1, "unobserved": 1}

@@ -115,8 +115,8 @@ def consumer_here() -> Consumer | None:
 
 def known_consumer() -> Consumer | None:
     """Return the running asyncio task as a consumer if it has taken a job before."""
-    consumer = here.get()
-    return consumer if consumer is not None and consumer.task() is running_task() else None
+    consumer, task = here.get(), running_task()
+    return consumer if consumer is not None and task is not None and consumer.task() is task else None
 
 
 def task_names() -> tuple[str, str]:

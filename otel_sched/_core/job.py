@@ -120,7 +120,7 @@ class Job(Generic[T]):
 
     def __getattr__(self, name: str) -> None:
         """Read a slot that was not written yet: a put must not pay for what only a take needs."""
-        if name in Job.__slots__:
+        if name in _SLOTS:
             return None
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -181,6 +181,9 @@ class Job(Generic[T]):
     def __repr__(self) -> str:
         state = self.outcome or ("waiting" if self.taken_at is None else "running")
         return f"<Job {self.id} of {self.queue!r}: {state}>"
+
+
+_SLOTS = frozenset(Job.__slots__)
 
 
 def new_job(item: T, ledger: Any, put_at: float) -> Job[T]:

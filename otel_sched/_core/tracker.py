@@ -158,8 +158,8 @@ class Tracker:
         """Note that the calling asyncio task goes to get(): with "next_get" this is where its last job ends."""
         if self.never:
             return None
-        consumer = here.get()  # `consumer_here`, without the call
-        if consumer is None or consumer.task() is not running_task():
+        consumer, task = here.get(), running_task()  # `consumer_here`, without the call
+        if consumer is None or task is None or consumer.task() is not task:
             consumer = consumer_here()
         if consumer is not None:
             consumer.awaits = True

@@ -1,5 +1,6 @@
 """Floor 5: which jobs are exported although their trace was not sampled: decided when the job ends. No SDK needed."""
 
+import math
 import os
 from collections import deque
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ _BY_OUTCOME = {
 
 def fast_wanted() -> bool:
     """Say whether the environment leaves our own spans and histograms on: they are what can be decided late."""
-    return os.environ.get("OTEL_SCHED_FAST", "").strip().lower() != "false"
+    return os.environ.get("OTEL_SCHED_FAST", "").strip().lower() not in ("false", "0", "no", "off")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +54,11 @@ class Keep:
         slow = self.slow
         if isinstance(slow, bool) or not (slow is None or slow == "p99" or isinstance(slow, int | float)):
             raise TypeError(f"Keep(slow=...) must be a number of seconds, 'p99' or None, got {slow!r}")
-        if isinstance(slow, int | float) and not slow > 0:
-            raise ValueError(f"Keep(slow=...) must be above 0 seconds, got {slow!r}; None keeps no slow jobs")
-        if not isinstance(self.max_spans, int) or self.max_spans < 0:
+        if isinstance(slow, int | float) and not 0 < slow < math.inf:
+            raise ValueError(f"Keep(slow=...) must be seconds above 0, got {slow!r}; None keeps no slow jobs")
+        if not isinstance(self.max_spans, int) or isinstance(self.max_spans, bool):
+            raise TypeError(f"Keep(max_spans=...) must be a whole number, got {self.max_spans!r}")
+        if self.max_spans < 0:
             raise ValueError(f"Keep(max_spans=...) must be 0 or more, got {self.max_spans!r}")
 
     def rule(self, outcome: Outcome | None, ran: float, slow_at: float | None) -> str | None:

@@ -26,6 +26,7 @@ from .export.sender import Sender
 from .export.transport import otlp_transport_of, transport_of
 from .fast.attaching import attach
 from .fast.kept import Keeper, keep_in
+from .keep import fast_wanted
 from .sampling import choose
 from .settings import Settings
 
@@ -117,7 +118,11 @@ def _tracer_provider(
     undo.callback(provider.shutdown)
     for processor in settings.span_processors:
         provider.add_span_processor(processor)
-    keeper = pipeline.keeper = None if settings.keep is None else keep_in(provider, settings.keep)
+    if settings.keep is not None and fast_wanted():
+        pipeline.keeper = keep_in(provider, settings.keep)
+    elif settings.keep is not None:  # whoever sets a variable cannot always change the program
+        _log.warning("OTEL_SCHED_FAST=false: nothing is kept but what the sampler keeps")
+    keeper = pipeline.keeper
     for name, exporter in exporters:
         feed = SpanFeed(_sender(pipeline, "traces", name, exporter))
         provider.add_span_processor(feed)
@@ -165,7 +170,9 @@ def _sender(pipeline: Pipeline, signal: Signal, name: str, exporter: Any) -> Sen
     """Put a buffer and a thread of our own before an exporter; spans are counted by rule at the first one."""
     count = ExporterCount(signal, name)
     first = signal == "traces" and not any(each.signal == "traces" for each in pipeline.counts)
-    sender = Sender(count, transport_of(exporter, signal), limits_of(signal), pipeline.rules.count if first else None)
+    encoder = next((each.pieces for each in pipeline.senders if each.pieces is not None), None)
+    transport = transport_of(exporter, signal, encoder)
+    sender = Sender(count, transport, limits_of(signal), pipeline.rules.count if first else None)
     pipeline.counts.append(count)
     pipeline.senders.append(sender)
     return sender

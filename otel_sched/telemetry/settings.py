@@ -8,7 +8,7 @@ from typing import Any
 
 from .._core.errors import ConfigurationError
 from .endpoint import Destination, Source, check_endpoint, check_protocol, masked
-from .keep import Keep, fast_wanted
+from .keep import Keep
 
 _INFO = logging.INFO  # inside the class below, `logging` is a field
 
@@ -83,8 +83,6 @@ class Settings:
             raise TypeError(f"keep must be an otel_sched.Keep, such as Keep(slow=1.0), not {keep!r}")
         if not self.traces:
             raise ConfigurationError("keep is given, but traces are off: drop one of the two")
-        if not fast_wanted():
-            raise ConfigurationError("keep is given, but OTEL_SCHED_FAST=false rules it out: drop one of the two")
 
     def _check_destination(self) -> None:
         if self.protocol is not None:

@@ -76,6 +76,7 @@ class Wire:
         self.items: list[Any] = []
         self.add = self.items.append
         self.pieces = SpanEncoder()
+        self.crowded = False
 
     def close(self, deadline: float) -> None:
         """Send nothing: `sent` tells what it would be."""

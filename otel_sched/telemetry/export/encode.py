@@ -67,7 +67,7 @@ class SpanEncoder:
         if self._home is None:
             self._home = envelope
         home = self._home
-        if home.resource != envelope.resource or home.scope != envelope.scope:
+        if envelope is not home and (home.resource != envelope.resource or home.scope != envelope.scope):
             return False
         span.kit.home = self.key
         return True
@@ -78,7 +78,9 @@ class SpanEncoder:
 
     def around(self, pieces: Sequence[bytes]) -> bytes:
         """Return one serialized ExportTraceServiceRequest with *pieces*."""
-        return b"" if self._home is None else self._home.around(b"".join(pieces))
+        if self._home is None:
+            raise RuntimeError("there are pieces, but nothing that they were made for")
+        return self._home.around(b"".join(pieces))
 
     def encode(self, spans: Sequence[ReadableSpan]) -> bytes:
         """Return one serialized ExportTraceServiceRequest; one after another, such requests are one with all spans.

@@ -61,8 +61,13 @@ class Packer:
         """Return one request with all of *batch* that can be encoded."""
         done = [item for item in batch if type(item) is bytes]
         rest = batch if not done else [item for item in batch if type(item) is not bytes]
-        parts = [self.pieces.around(done)] if done and self.pieces is not None else []
+        parts: list[bytes] = []
         begin = failed = 0
+        if done:
+            try:
+                parts.append(self.pieces.around(done))  # type: ignore[union-attr]  # who else would have made them
+            except Exception:
+                failed = len(done)
         while begin < len(rest):
             some = rest[begin : begin + self._at_once]
             begun = time.perf_counter()
@@ -100,8 +105,11 @@ class PointPacker(Packer):
             return Packed(b"", 0, points)
 
 
-def packer_of(signal: Signal) -> Packer:
+def packer_of(signal: Signal, pieces: Any = None) -> Packer:
     """Return what encodes batches of *signal*.
+
+    Args:
+        pieces: The encoder that another exporter of the same provider uses, to be shared.
 
     Raises:
         ImportError: The official encoder is not where it was.
@@ -110,7 +118,7 @@ def packer_of(signal: Signal) -> Packer:
     if signal == "traces":
         from .encode import SpanEncoder
 
-        encoder = SpanEncoder()
+        encoder = pieces or SpanEncoder()
         return Packer(encoder.encode, encoder)
     if signal == "metrics":
         encode_metrics = import_module("opentelemetry.exporter.otlp.proto.common.metrics_encoder").encode_metrics

@@ -38,8 +38,9 @@ class SpanFeed(SpanProcessor):
                 self._add(span)  # with the rule that kept it: somebody counts them
             elif span.sampled:  # type: ignore[attr-defined]
                 pieces = self._pieces
-                if pieces is not None and (span.kit.home is pieces.key or pieces.settle(span)):  # type: ignore[attr-defined]
-                    self._add(pieces.encode_light(span) or span)
+                short = pieces is not None and not self.sender.crowded
+                if short and (span.kit.home is pieces.key or pieces.settle(span)):  # type: ignore[attr-defined, union-attr]
+                    self._add(pieces.encode_light(span) or span)  # type: ignore[union-attr]
                 else:
                     self._add(span)
             return

@@ -57,6 +57,8 @@ class Sender:
         self._reports = Reports(count, limits)
         self._deadline: float | None = None
         self._stale = False
+        self.crowded = False
+        """Whether the last item that came was refused, and nothing has left since: do not go to any length for more."""
         self._begin()
         if hasattr(os, "register_at_fork"):
             renew = weakref.WeakMethod(self._renew)
@@ -95,6 +97,7 @@ class Sender:
         if waiting >= self._room:
             reason = BUFFER_FULL if self._deadline is None else SHUTDOWN
             self.count.dropped[reason] += self._weight((item,))
+            self.crowded = True
             return
         self._append(item)
         if waiting >= self._wake_at and not self._woken:
@@ -189,6 +192,7 @@ class Sender:
                 return 0
             pop = self._buffer.popleft
             batch = [pop() for _ in range(min(len(self._buffer), self.limits.batch))]
+            self.crowded = False
             self._in_flight = self._weight(batch)
         try:
             self._reports.full()

@@ -1,13 +1,14 @@
 """Floor 5, HOT: jobs' spans as OTLP bytes: all but a few numbers of them are the same from one to the next.
 
-Nothing of the format is written down here. The official encoder makes the first span of each shape; that is cut where
-its ids, times, wait and job id stand, and for those after it the pieces are joined with their own. A cut that does not
-give the first span back as it was is never used. Of protobuf only this is made use of: a message's parts may come in
-any order, and what stands in one of them in two places is put together.
+The official encoder makes one span of each shape, the second that is met; that is cut where its ids, times, wait and
+job id stand, and for those after it the pieces are put together with their own. A cut that does not give that span back
+as it was is never used. Of the format this is made use of: ids are bytes, times and waits eight of them, a message's
+parts may come in any order, and what stands in one of them in two places is put together.
 """
 
 import struct
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -17,7 +18,8 @@ from .. import names
 from ..fast.spans import UNSET, LightPut, LightSpan
 
 SHAPES = 1024
-"""How many shapes are remembered; beyond that all are forgotten, and those in use come back."""
+"""How many shapes are remembered; beyond that all are forgotten, once in FORGET seconds at most."""
+FORGET = 60.0
 
 _TRACE_ID, _SPAN_ID, _PARENT_ID = b"\x91otel-sched-one\xa4", b"\x92sched2\xa4", b"\x93sched3\xa4"
 _LINK_TRACE_ID, _LINK_SPAN_ID = b"\x94otel-sched-two\xa4", b"\x95sched5\xa4"
@@ -44,6 +46,9 @@ class Shapes:
 
     def __init__(self) -> None:
         self._shapes: dict[tuple[Any, ...], Shape] = {}
+        self._seen: set[tuple[Any, ...]] = set()
+        """Shapes that were met once: to learn one takes a third of a millisecond, and many never come again."""
+        self._forgot = monotonic()
 
     def encode(self, span: Any) -> bytes | None:
         """Return *span* as a field of ScopeSpans, or None where only the official encoder can do it; never raises."""
@@ -62,12 +67,14 @@ class Shapes:
                 and span.attempt == 1
                 and span._status is UNSET
                 and span.keep is None
+                and span.error_type is None
+                and span.reason is None
             ):
-                key = span.kit, span.series, len(job_id)
+                key = span.kit.queue, span.series.name, span.series.function, len(job_id)
             else:
                 key = (
-                    span.kit, span.series, len(job_id), span.attempt,
-                    None if parent is None else parent[2], None if producer is None else producer[2],
+                    span.kit.queue, span.series.name, span.series.function, len(job_id), span.attempt,
+                    None if parent is None else parent[2:4], None if producer is None else producer[2:4],
                     span.outcome, span.error_type, span.reason, span.keep, span._status.status_code,
                 )  # fmt: skip
             shape = self._shapes.get(key) or self._learn(key, span)
@@ -86,10 +93,10 @@ class Shapes:
         return piece
 
     def _put(self, span: Any) -> bytes | None:
-        if not span.plain or span._status is not UNSET:
+        if not span.plain or span._status is not UNSET or span.keep is not None:
             return None
         job_id, parent = span.job_id.encode(), span.parent_context
-        key = span.kit, None if parent is None else parent[2], len(job_id)
+        key = span.kit.queue, None if parent is None else parent[2:4], len(job_id)
         shape = self._shapes.get(key) or self._learn(key, span)
         f1, f2, f3, f4, f5, f6, f7, f8, f9 = shape.fixed
         piece = shape.pack(
@@ -100,8 +107,8 @@ class Shapes:
         return _longer(piece, shape.prefix, span) if span.trace_state else piece
 
     def _learn(self, key: tuple[Any, ...], span: LightSpan) -> Shape:
-        if span._end_time is None:
-            return _NONE  # to encode it would open it
+        if span._end_time is None or not self._may_learn(key):
+            return _NONE  # to encode an open one would change it
         first = encode_spans([span]).resource_spans[0].scope_spans[0].spans[0]
         theirs = first.SerializeToString(deterministic=True)
         shape = _cut(first, len(span.job_id.encode()))
@@ -110,10 +117,22 @@ class Shapes:
         ours = trace_pb2.ScopeSpans.FromString(trial.encode(span) or b"").spans
         if [each.SerializeToString(deterministic=True) for each in ours] != [theirs]:
             shape = _NONE
-        if len(self._shapes) >= SHAPES:
-            self._shapes.clear()
         self._shapes[key] = shape
         return shape
+
+    def _may_learn(self, key: tuple[Any, ...]) -> bool:
+        """Say whether a shape is met for the second time and there is room for it."""
+        if key not in self._seen:
+            if len(self._seen) >= SHAPES:
+                self._seen.clear()
+            self._seen.add(key)
+            return False
+        if len(self._shapes) >= SHAPES:
+            if monotonic() - self._forgot < FORGET:
+                return False
+            self._forgot = monotonic()
+            self._shapes.clear()
+        return True
 
 
 def _never(*_: Any) -> bytes:

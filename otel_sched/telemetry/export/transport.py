@@ -134,12 +134,12 @@ class HttpTransport:
         self._exporter.shutdown()
 
 
-def transport_of(exporter: Any, signal: Signal) -> Transport:
-    """Return the way to send *exporter*'s batches."""
-    return otlp_transport_of(exporter, signal) or PlainTransport(exporter)
+def transport_of(exporter: Any, signal: Signal, pieces: Pieces | None = None) -> Transport:
+    """Return the way to send *exporter*'s batches; *pieces* is the encoder of other exporters, to be shared."""
+    return otlp_transport_of(exporter, signal, pieces) or PlainTransport(exporter)
 
 
-def otlp_transport_of(exporter: Any, signal: Signal) -> Transport | None:
+def otlp_transport_of(exporter: Any, signal: Signal, pieces: Pieces | None = None) -> Transport | None:
     """Return the way to send batches as an official OTLP exporter does; None for every other exporter."""
     kind = type(exporter)
     official = kind.__name__ in _OFFICIAL and "export" not in vars(exporter)
@@ -147,11 +147,11 @@ def otlp_transport_of(exporter: Any, signal: Signal) -> Transport | None:
         if official and kind.__module__.startswith("opentelemetry.exporter.otlp.proto.http."):
             _expect(exporter._client, "_compress", "_submit")
             _expect(exporter._client._transport, "is_connection_error")
-            return HttpTransport(exporter, packer_of(signal), _response(signal))
+            return HttpTransport(exporter, packer_of(signal, pieces), _response(signal))
         if official and kind.__module__.startswith("opentelemetry.exporter.otlp.proto.grpc."):
             _expect(exporter, "_initialize_channel_and_stub")
             _expect(exporter._channel, "unary_unary")
-            return GrpcTransport(exporter, packer_of(signal), _response(signal), signal)
+            return GrpcTransport(exporter, packer_of(signal, pieces), _response(signal), signal)
     except (AttributeError, ImportError, TypeError, ValueError):
         pass  # another version than those known: its public methods will do
     return None

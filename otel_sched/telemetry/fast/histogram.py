@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Sized
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -119,17 +119,19 @@ class LocalSeries:
     same objects. At FOLD_AT values it calls `fold()`.
     """
 
-    __slots__ = ("_bounds", "_keep_exemplars", "attributes", "exemplars", "tallies", "values")
+    __slots__ = ("_bounds", "_keep_exemplars", "_readers", "attributes", "exemplars", "tallies", "values")
 
     def __init__(
-        self, attributes: dict[str, Any], bounds: tuple[float, ...], starts: Iterable[int], keep_exemplars: bool
+        self, attributes: dict[str, Any], bounds: tuple[float, ...], readers: Sized, keep_exemplars: bool
     ) -> None:
         self.values: list[float] = []
         self.exemplars: list[Sampled] = []
         self.attributes = attributes
         self._bounds = bounds
         self._keep_exemplars = keep_exemplars
-        self.tallies = [Tally(start, len(bounds) + 1) for start in starts]
+        self._readers = readers
+        start = time.time_ns()
+        self.tallies = [Tally(start, len(bounds) + 1) for _ in range(len(readers))]
 
     def fold(self) -> None:
         """Fold what waits, unless somebody is folding now: then it waits for the next call."""
@@ -141,7 +143,13 @@ class LocalSeries:
                 lock.release()
 
     def fold_locked(self) -> None:
-        """Fold what waits; the caller holds the lock."""
+        """Fold what waits; the caller holds the lock.
+
+        The garbage collector may run in here, and in it somebody's finalizer, which ends a job and measures: what it
+        appends stays for the next fold, and for nothing that it does is the lock needed.
+        """
+        while len(self.tallies) < len(self._readers):  # a reader came while this series was made
+            self.tallies.append(Tally(time.time_ns(), len(self._bounds) + 1))
         values, sampled = self.values, self.exemplars
         taken = values[:]
         del values[: len(taken)]  # what another thread appended meanwhile stays
@@ -196,16 +204,14 @@ class FastHistogram:
         self._limit = limit
         self._keep_exemplars = keep
         self._series: dict[frozenset[tuple[str, Any]], LocalSeries] = {}
-        self._overflow: LocalSeries | None = None
+        self._rest: dict[str, LocalSeries] = {}
+        """The one series of all attribute sets beyond the limit, once there are any."""
 
     def series(self, attributes: dict[str, str]) -> LocalSeries:
-        """Return the series of these attributes, always the same one."""
+        """Return the series of these attributes, always the same one. Takes no lock: a finalizer may call it."""
         key = frozenset(attributes.items())
         series = self._series.get(key)
-        if series is None:
-            with held():
-                series = self._series.get(key) or self._new(key, attributes)
-        return series
+        return self._new(key, attributes) if series is None else series
 
     def record(self, value: float, attributes: dict[str, str] | None = None, context: Context | None = None) -> None:
         """Record one measurement; under a sampled span, as an example for its bucket too."""
@@ -222,19 +228,16 @@ class FastHistogram:
 
     def all_series(self) -> list[LocalSeries]:
         """Return what there is; the caller holds the lock."""
-        return [*self._series.values(), *([] if self._overflow is None else [self._overflow])]
+        return [*list(self._series.values()), *list(self._rest.values())]
 
     def _new(self, key: frozenset[tuple[str, Any]], attributes: dict[str, str]) -> LocalSeries:
         if len(self._series) < self._limit:
-            made = self._series[key] = self._make(dict(attributes))
-            return made
-        if self._overflow is None:
-            self._overflow = self._make(dict(OVERFLOW))
-        return self._overflow
+            return self._series.setdefault(key, self._make(dict(attributes)))  # atomic: two threads get the same
+        rest = self._rest
+        return rest.get("") or rest.setdefault("", self._make(dict(OVERFLOW)))
 
     def _make(self, attributes: dict[str, Any]) -> LocalSeries:
-        now = time.time_ns()
-        return LocalSeries(attributes, self.bounds, [now] * len(self._readers), self._keep_exemplars)
+        return LocalSeries(attributes, self.bounds, self._readers, self._keep_exemplars)
 
 
 def attached(provider: Any) -> Any:

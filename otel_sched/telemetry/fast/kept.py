@@ -17,6 +17,10 @@ from .. import names
 from ..keep import Keep
 from .spans import LightSpan
 
+SHARE = 100
+"""Ended spans below one job that may wait in any case, however small the buffer for all is."""
+JOB = "_otel_sched_job"
+"""The attribute of a user's open span that holds the undecided job's span that it is below."""
 KEEPER = "_otel_sched_keeper"
 """The attribute of a tracer provider that holds its keeper."""
 
@@ -32,9 +36,11 @@ class Keeper:
         """Spans below a job for which there was no room."""
         self.deliver: list[Callable[[ReadableSpan], None]] = []
         """Where kept spans go, sampled or not: the exporters' buffers."""
+        self._share = max(SHARE, keep.max_spans // 10)
         self._waiting = 0
-        self._open: dict[int, LightSpan] = {}
-        self._lock = threading.Lock()
+        self._holding: set[LightSpan] = set()
+        self._open: weakref.WeakValueDictionary[int, Span] = weakref.WeakValueDictionary()
+        self._lock = threading.RLock()  # a finalizer may end a span while this very thread keeps another
 
     @property
     def waiting(self) -> int:
@@ -46,21 +52,20 @@ class Keeper:
         span = get_current_span(context)
         if type(span) is LightSpan:
             return span if span.undecided else None
-        return self._open.get(span.get_span_context().span_id) if self._open else None
+        found: LightSpan | None = getattr(span, JOB, None)
+        return found
 
-    def begin(self, span_id: int, job: LightSpan) -> None:
-        """Remember which job an open span belongs to."""
-        if len(self._open) < max(1, self.keep.max_spans):
-            self._open[span_id] = job
-        else:
-            self.dropped += 1
+    def begin(self, span: Span, job: LightSpan) -> None:
+        """Remember which job an open span belongs to, for as long as there is the span."""
+        setattr(span, JOB, job)
+        self._open[span.get_span_context().span_id] = span
 
     def end(self, span: ReadableSpan) -> None:
         """Keep an ended span that was not sampled until its job ends; where that has been, do as it was decided."""
         context = span.get_span_context()
-        job = None if context is None else self._open.pop(context.span_id, None)
-        if job is not None:
-            self.add(span, job)
+        begun = None if context is None else self._open.pop(context.span_id, None)
+        if begun is not None:
+            self.add(span, getattr(begun, JOB))
 
     def add(self, span: ReadableSpan, job: LightSpan) -> None:
         """Keep an ended span below *job*."""
@@ -69,13 +74,13 @@ class Keeper:
                 self._export(span, job.keep)
             return
         with self._lock:
-            if self._waiting >= self.keep.max_spans:
+            held: list[ReadableSpan] = vars(job).setdefault("held", [])
+            if self._waiting >= self.keep.max_spans or len(held) >= self._share:
                 self.dropped += 1
                 return
             self._waiting += 1
-            if job.held is None:
-                job.held = []
-            job.held.append(span)
+            self._holding.add(job)
+            held.append(span)
         if job.decided:  # meanwhile, by another thread, which may have looked before there was anything
             self._release(job)  # type: ignore[unreachable]
 
@@ -95,7 +100,8 @@ class Keeper:
 
     def _release(self, job: LightSpan) -> None:
         with self._lock:
-            held, job.held = job.held or (), None
+            held: list[ReadableSpan] = vars(job).pop("held", [])
+            self._holding.discard(job)
             self._waiting -= len(held)
         if job.keep is not None:
             for span in held:
@@ -109,8 +115,11 @@ class Keeper:
 
     def renew_locks(self) -> None:
         """Give a forked child what no thread of its parent holds; what waited is the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._open.clear()
+        for job in self._holding:
+            vars(job).pop("held", None)
+        self._holding.clear()
         self._waiting = 0
 
 
@@ -118,6 +127,7 @@ def _marked(span: ReadableSpan, rule: str) -> ReadableSpan:
     """Return *span* with the rule that kept it."""
     if isinstance(span, LightSpan) and span.plain:
         span.keep = rule
+        vars(span).pop("_attributes", None)  # somebody may have looked, when there was no rule yet
         return span
     marked: Any = ReadableSpan(
         name=span.name,
@@ -175,9 +185,9 @@ class KeepProcessor(SpanProcessor):
         """Find out which job a span belongs to."""
         if type(span) is LightSpan or span.get_span_context().trace_flags.sampled:
             return
-        undecided = self._keeper.above(parent_context)
-        if undecided is not None:
-            self._keeper.begin(span.get_span_context().span_id, undecided)
+        job = self._keeper.above(parent_context)
+        if job is not None:
+            self._keeper.begin(span, job)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Let a span wait for its job's end."""

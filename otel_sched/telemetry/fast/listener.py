@@ -54,8 +54,8 @@ class FastListener(OtelListener):
     def queued(self, job: Job[Any]) -> None:
         """Note whose span the producer was in; a recording one gets a PRODUCER span for this put."""
         here = get_context()
-        job.trace = job._id = None  # written, for to read a slot that was not is slow
         if not here and not self._carries:
+            job.trace = None  # written, for to read a slot that was not is slow
             self._blocked_for = 0.0
             return
         blocked_for, self._blocked_for = self._blocked_for, 0.0
@@ -103,6 +103,8 @@ class FastListener(OtelListener):
             if local is None:
                 self._wait.record(wait, self._queue, context=run.within)
                 return True
+        if wait < 0.0:  # a clock that went back; the SDK's histograms do not take it either
+            return True
         values = local.values
         values.append(wait)
         if type(run) is LightSpan and run.sampled:
@@ -174,6 +176,8 @@ class FastListener(OtelListener):
                     local.fold()
         finally:
             run.over = True
+            if run.around is not None:
+                run.around = None  # whoever keeps the span is not to keep the producer's baggage
             if get_context().get(SPAN_KEY) is run:
                 set_context(run.base)  # type: ignore[attr-defined]
 
@@ -192,8 +196,12 @@ class FastListener(OtelListener):
             run.set_attribute(names.JOB_OUTCOME, "ok")
             run.end(end)
             return now
+        try:
+            del run.open  # from here on as `LightSpan.end`, without the calls
+        except AttributeError:
+            return now
         run.outcome = "ok"
-        run._end_time = end  # from here on `LightSpan.end`, without the calls
+        run._end_time = end
         processors = self._make.processors
         if processors.multi._span_processors is not processors.seen:
             processors.renew()

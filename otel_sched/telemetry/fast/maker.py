@@ -68,6 +68,7 @@ class Maker:
         span.trace_id = trace_id
         span.span_id = self._span_id() or random_span_id()
         span.job_id = job.id
+        span.open = True
         span.series = job.series
         span.wait = wait
         if parent is not None:
@@ -173,6 +174,7 @@ class Maker:
         span.span_id = self._span_id() or random_span_id()
         span.parent_context = parent
         span.job_id = job.id
+        span.open = True
         span._start_time = start
         span.trace_state = parent[4]
         if not self._recorded(span, parent):

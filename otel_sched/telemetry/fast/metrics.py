@@ -123,18 +123,16 @@ class FastMetrics:
         self, instrument: names.Instrument, bounds: tuple[float, ...], scope_attributes: dict[str, Any] | None = None
     ) -> FastHistogram:
         """Return the histogram of this instrument, always the same one for the same attributes of its scope."""
-        scope = InstrumentationScope(names.SCOPE, VERSION, SCHEMA_URL, scope_attributes)
-        with held():
-            made = self._histograms.get((scope, instrument))
-            if made is None:
-                made = FastHistogram(bounds, self.ports, self._limit, self._keep_exemplars)
-                self._histograms[scope, instrument] = made
-            return made
+        key = InstrumentationScope(names.SCOPE, VERSION, SCHEMA_URL, scope_attributes), instrument
+        made = self._histograms.get(key)
+        if made is None:
+            made = FastHistogram(bounds, self.ports, self._limit, self._keep_exemplars)
+            made = self._histograms.setdefault(key, made)
+        return made
 
     def histograms(self) -> list[tuple[tuple[InstrumentationScope, names.Instrument], FastHistogram]]:
         """Return all there are, with the scope and the instrument of each."""
-        with held():
-            return list(self._histograms.items())
+        return list(self._histograms.items())
 
     def join(self, reader: Any, temporality: AggregationTemporality) -> ReaderPort:
         """Begin to count for a reader, as of now."""

@@ -5,6 +5,7 @@ somebody asks for them. All that is done with a span is therefore done by the SD
 ended it is handed on as it is: it is a `ReadableSpan` too, and the copy that the SDK makes there is spared.
 """
 
+import copy
 import logging
 import threading
 from collections.abc import Callable
@@ -64,14 +65,16 @@ class Kit:
 class LightSpan(Span, Attached):
     """The CONSUMER span of one job, or the PRODUCER span of one put.
 
-    Made without its constructor; whoever makes it sets `kit`, `trace_id`, `span_id`, `job_id` and `_start_time`, for a
-    process span `series` and `wait`, and whatever else is not as it says here.
+    Made without its constructor; whoever makes it sets `kit`, `trace_id`, `span_id`, `job_id`, `open` and
+    `_start_time`, for a process span `series` and `wait`, and whatever else is not as it says here.
     """
 
     kit: Kit
     trace_id: int
     span_id: int
     job_id: str
+    open: bool
+    """Deleted by whoever ends it, which only one can do: an attribute cannot be deleted twice."""
     sampled = True
     parent_context: SpanContext | None = None
     random_id: bool = True
@@ -163,15 +166,25 @@ class LightSpan(Span, Attached):
 
     def end(self, end_time: int | None = None) -> None:
         """End it, once, and hand it to the provider's processors."""
-        if self._end_time is not None:
+        try:
+            del self.open
+        except AttributeError:
             _log.warning("Calling end() on an ended span.")
             return
-        self._end_time = time_ns() if end_time is None else end_time
-        if not self.plain:
-            attributes = vars(self).get("_attributes")
-            if attributes is not None:
-                attributes._immutable = True
+        end = time_ns() if end_time is None else end_time
+        if self.plain:
+            self._end_time = end
+        else:
+            with self._lock:  # another thread may be writing on it
+                self._end_time = end
+                attributes = vars(self).get("_attributes")
+                if attributes is not None:
+                    attributes._immutable = True
         self.kit.ended(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ReadableSpan:
+        """Return what the SDK hands on of a span that has ended: a copy without its surroundings."""
+        return copy.deepcopy(super()._readable_span(), memo)
 
     def _readable_span(self) -> ReadableSpan:
         return self
@@ -181,6 +194,8 @@ class LightSpan(Span, Attached):
         attributes: dict[str, Any] = {names.QUEUE_NAME: self.kit.queue}
         if self.producing:
             attributes[names.JOB_ID] = self.job_id
+            if self.keep is not None:
+                attributes[names.KEEP_RULE] = self.keep
             return attributes
         attributes[names.JOB_NAME] = self.series.name
         attributes[names.JOB_ID] = self.job_id
@@ -266,7 +281,7 @@ def bounded(span: LightSpan, attributes: Any) -> BoundedAttributes:
     return BoundedAttributes(
         limits.max_span_attributes,
         attributes,
-        immutable=span._end_time is not None,
+        immutable=False,  # the SDK's setters look at the span's end; another thread may be past that look already
         max_value_len=limits.max_span_attribute_length,
     )
 

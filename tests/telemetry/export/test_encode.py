@@ -6,6 +6,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from otel_sched._core.ledger import Series
 from otel_sched.telemetry.export import encode as encoding
 from otel_sched.telemetry.export import shapes
 from otel_sched.telemetry.export.encode import SpanEncoder
+from otel_sched.telemetry.export.pack import Packer
+from otel_sched.telemetry.export.processors import SpanFeed
 from otel_sched.telemetry.fast.spans import Kit, LightPut, LightSpan
 
 NEAR = SpanContext(0xA1, 0xA2, False, TraceFlags(1))
@@ -55,8 +58,9 @@ def light(kit: Kit, *, end: bool = True, **fields: Any) -> LightSpan:
     span = LightSpan()
     series = series_of(fields.pop("job_name", "handle"), fields.pop("function", "shop.workers.handle"))
     values: dict[str, Any] = {
-        "kit": kit, "trace_id": number << 70, "span_id": number << 30, "job_id": f"0a1b2c3d4e{number:06x}",
-        "_start_time": 10**18 + number, "series": series, "wait": number / 7, "outcome": "ok",
+        "kit": kit, "open": True, "trace_id": number << 70, "span_id": number << 30,
+        "job_id": f"0a1b2c3d4e{number:06x}", "_start_time": 10**18 + number, "series": series, "wait": number / 7,
+        "outcome": "ok",
     }  # fmt: skip
     for name, value in {**values, **fields}.items():
         setattr(span, name, value)
@@ -69,7 +73,7 @@ def put(kit: Kit, parent: SpanContext = NEAR, **fields: Any) -> LightPut:
     number = next(_numbers)
     span = LightPut()
     values: dict[str, Any] = {
-        "kit": kit, "trace_id": parent.trace_id, "span_id": number, "parent_context": parent,
+        "kit": kit, "open": True, "trace_id": parent.trace_id, "span_id": number, "parent_context": parent,
         "job_id": f"0a1b2c3d4e{number:06x}", "_start_time": 10**18, "trace_state": parent.trace_state,
     }  # fmt: skip
     for name, value in {**values, **fields}.items():
@@ -80,6 +84,14 @@ def put(kit: Kit, parent: SpanContext = NEAR, **fields: Any) -> LightPut:
 
 def related(kit: Kit, parent: SpanContext | None, producer: SpanContext | None, **fields: Any) -> LightSpan:
     return light(kit, parent_context=parent, producer=producer, **fields)
+
+
+def knowing(*spans: LightSpan) -> SpanEncoder:
+    """Return an encoder that has met the shapes of *spans*: a shape is learned when it comes for the second time."""
+    encoder = SpanEncoder()
+    for span in spans:
+        encoder.encode_light(span)
+    return encoder
 
 
 def failed(kit: Kit, status: Status, **fields: Any) -> LightSpan:
@@ -150,8 +162,9 @@ SHAPES: dict[str, Callable[[Kit], LightSpan]] = {
 
 @pytest.mark.parametrize("make", SHAPES.values(), ids=SHAPES)
 def test_a_span_of_each_shape_is_what_the_official_encoder_makes_of_it(make: Callable[[Kit], LightSpan]) -> None:
-    encoder, kit = SpanEncoder(), kit_of()
-    for _ in range(3):  # the first of a shape, and those that are made like it
+    kit = kit_of()
+    encoder = knowing(make(kit))
+    for _ in range(3):  # the one that the shape is learned of, and those that are made like it
         span = make(kit)
         piece = encoder.encode_light(span)
         assert piece is not None
@@ -161,12 +174,14 @@ def test_a_span_of_each_shape_is_what_the_official_encoder_makes_of_it(make: Cal
 
 def test_spans_of_all_shapes_in_one_batch() -> None:
     encoder, kit = SpanEncoder(), kit_of("queue with a näme")
+    encoder.encode([make(kit) for make in SHAPES.values()])
     spans = [make(kit) for _ in range(3) for make in SHAPES.values()]
     assert decoded(encoder.encode(spans)) == official(spans)
 
 
 def test_a_wait_that_is_not_a_number() -> None:
-    encoder, kit = SpanEncoder(), kit_of()
+    kit = kit_of()
+    encoder = knowing(light(kit))
     for _ in range(2):
         span = light(kit, wait=struct.unpack("<d", b"\x01\x02\x03\x04\x05\x06\xf8\x7f")[0])
         assert encoder.encode_light(span) is not None
@@ -269,7 +284,8 @@ def test_a_span_that_the_job_added_to_keeps_what_was_added(touch: Callable[[Ligh
 
 
 def test_a_span_that_a_processor_looked_at_is_still_encoded_the_short_way() -> None:
-    encoder, kit = SpanEncoder(), kit_of()
+    kit = kit_of()
+    encoder = knowing(light(kit))
     span = light(kit)
     assert span.attributes
     assert not span.events
@@ -330,8 +346,9 @@ def test_what_nobody_can_encode_raises_what_the_official_encoder_raises(fields: 
 
 
 def test_a_queue_whose_name_cannot_be_encoded_costs_no_other_queue_its_spans() -> None:
-    encoder, made_by = SpanEncoder(), tracer(service="shop")
+    made_by = tracer(service="shop")
     bad, good = light(kit_of("\udc80", made_by)), light(kit_of("orders", made_by))
+    encoder = knowing(bad, good)
     assert encoder.encode_light(bad) is None
     assert encoder.encode_light(good) is not None
 
@@ -399,3 +416,103 @@ def test_several_threads_may_use_one_encoder(monkeypatch: pytest.MonkeyPatch) ->
         thread.join()
     for index, batch in enumerate(batches):
         assert by_place(decoded(results[index])) == by_place(official(batch))
+
+
+def test_a_shape_that_does_not_give_its_span_back_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should an encoder of times to come put spans together in another way, that is found out before a byte is sent."""
+    kit = kit_of()
+    cut = shapes._cut
+
+    def wrong(first: Any, id_length: int) -> Any:
+        shape = cut(first, id_length)
+        return shapes.Shape(shape.pack, [shape.fixed[0], b"", *shape.fixed[2:]], shape.prefix)
+
+    monkeypatch.setattr(shapes, "_cut", wrong)
+    encoder = knowing(light(kit), light(kit))
+    span = light(kit)
+    assert encoder.encode_light(span) is None
+    assert decoded(encoder.encode([span])) == official([span])
+
+
+def test_a_shape_that_comes_once_is_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue for each request would pay for it again and again."""
+    monkeypatch.setattr(shapes, "SHAPES", 4)
+    encoder = SpanEncoder()
+    for number in range(20):
+        assert encoder.encode_light(light(kit_of(f"reply {number}"))) is None
+    assert encoder._shapes._shapes == {}
+    assert len(encoder._shapes._seen) <= 4
+
+
+# Pieces
+
+
+def feed(encoder: SpanEncoder) -> tuple[SpanFeed, list[Any]]:
+    """Return a feed that shares *encoder*, and the list that stands where its buffer is."""
+    taken: list[Any] = []
+    sender: Any = SimpleNamespace(add=taken.append, pieces=encoder, crowded=False)
+    return SpanFeed(sender), taken
+
+
+def test_pieces_and_spans_become_one_request() -> None:
+    shop, bank = tracer(service="shop"), tracer(service="bank")
+    kits = [kit_of("orders", shop), kit_of("parcels", shop), kit_of("orders", bank)]
+    spans = [make(kit) for kit in kits for make in (light, put)]
+    encoder = knowing(*spans)
+    fed, taken = feed(encoder)
+    for span in spans:
+        fed.on_end(span)
+    assert [type(each) is bytes for each in taken] == [True] * 4 + [False] * 2  # the bank's have another resource
+    packed = Packer(encoder.encode, encoder)(taken)
+    assert (packed.items, packed.failed) == (6, 0)
+    assert by_place(decoded(packed.data)) == by_place(official(spans))
+
+
+def test_two_exporters_share_an_encoder() -> None:
+    span = light(kit_of())
+    encoder = knowing(span)
+    feeds = [feed(encoder) for _ in range(2)]
+    for fed, _ in feeds:
+        fed.on_end(span)
+    ((first,), (second,)) = (taken for _, taken in feeds)
+    assert first == second
+    assert type(first) is bytes
+
+
+def test_a_forked_child_with_another_resource_has_pieces_of_its_own() -> None:
+    made_by = tracer(service="parent")
+    kit = kit_of("orders", made_by)
+    encoder = knowing(light(kit), light(kit))
+    fed, taken = feed(encoder)
+    fed.on_end(light(kit))
+    made_by.resource = Resource({"service": "child"})
+    encoder.renew()
+    span = light(kit)
+    fed.on_end(span)
+    assert decoded(Packer(encoder.encode, encoder)(taken[1:]).data) == official([span])
+
+
+def test_a_queue_whose_resource_cannot_be_encoded_has_no_pieces() -> None:
+    made_by = tracer(service="shop")
+    made_by.resource = Resource({"bad": "x"})
+    object.__setattr__(made_by.resource, "_attributes", {1: object()})
+    encoder = SpanEncoder()
+    fed, taken = feed(encoder)
+    span = light(kit_of("orders", made_by))
+    fed.on_end(span)
+    assert taken == [span]
+
+
+def test_no_piece_is_made_for_a_buffer_that_is_full() -> None:
+    encoder = knowing(light(kit_of()), light(kit_of()))
+    fed, taken = feed(encoder)
+    fed.sender.crowded = True
+    span = light(kit_of())
+    fed.on_end(span)
+    assert taken == [span]
+
+
+def test_pieces_that_were_made_for_nothing_are_counted_as_lost() -> None:
+    encoder = SpanEncoder()
+    packed = Packer(encoder.encode, encoder)([b"piece"])
+    assert (packed.data, packed.items, packed.failed) == (b"", 0, 1)

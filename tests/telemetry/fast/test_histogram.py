@@ -15,7 +15,7 @@ from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 from otel_sched.telemetry import names
 from otel_sched.telemetry.fast.attaching import attach
-from otel_sched.telemetry.fast.histogram import FOLD_AT, FastHistogram, held
+from otel_sched.telemetry.fast.histogram import FOLD_AT, FastHistogram, LocalSeries, held
 from otel_sched.telemetry.providers import Providers
 from tests.support.metric_exports import (
     CUMULATIVE,
@@ -333,3 +333,36 @@ def test_what_the_sdk_would_not_take_is_not_taken(value: float) -> None:
     kept = Kept()
     kept.wait.record(value, {"a": "x"})
     assert kept.collect() == {}
+
+
+def test_a_finalizer_that_measures_during_a_fold_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The garbage collector may strike there, and what it destroys may be a coroutine that ends its job."""
+    histogram = FastHistogram((1.0, 2.0), [object()])
+    series = histogram.series({"outcome": "ok"})
+    series.values.append(0.5)
+    by_bucket = LocalSeries._by_bucket
+
+    def struck(self: LocalSeries, *args: Any) -> list[int]:
+        monkeypatch.undo()
+        other = histogram.series({"outcome": "error"})
+        other.values.append(1.5)
+        other.fold()
+        return by_bucket(self, *args)
+
+    monkeypatch.setattr(LocalSeries, "_by_bucket", struck)
+    series.fold()
+    with held():
+        for each in histogram.all_series():
+            each.fold_locked()
+    counts = {each.attributes["outcome"]: each.tallies[0].counts for each in histogram.all_series()}
+    assert counts == {"ok": [1, 0, 0], "error": [0, 1, 0]}
+
+
+def test_a_reader_that_comes_while_a_series_is_made_gets_its_own_counts() -> None:
+    readers: list[Any] = [object()]
+    histogram = FastHistogram((1.0,), readers)
+    series = histogram.series({})
+    readers.append(object())
+    series.values.append(0.5)
+    series.fold()
+    assert [tally.counts for tally in series.tallies] == [[1, 0], [1, 0]]

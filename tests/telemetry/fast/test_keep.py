@@ -11,13 +11,13 @@ from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
 from otel_sched import ConfigurationError, Keep, OtelObserver, Outcome, Queue, WorkerPool, configure
 from otel_sched.telemetry.export.own import Rules, tell
 from otel_sched.telemetry.export.processors import SpanFeed
-from otel_sched.telemetry.fast.kept import Keeper, keep_in
+from otel_sched.telemetry.fast.kept import Keeper, keep_in, keeper_of
 from otel_sched.telemetry.keep import Slowness
 from otel_sched.testing import run
 from tests.support.both_paths import PathTelemetry
@@ -136,7 +136,7 @@ def test_a_put_below_a_kept_job_is_kept_with_it() -> None:
             await first.join()
 
     run(main())
-    assert exported.names() == ["process first", "put second"]
+    assert exported.rules() == {"process first": "error", "put second": "error"}
 
 
 def test_attributes_that_the_handler_set_are_on_the_kept_span() -> None:
@@ -213,7 +213,17 @@ def test_nothing_is_slow_before_enough_is_known() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"slow": "fast"}, {"slow": True}, {"error": 1}, {"slow": -1.0}, {"slow": 0}, {"max_spans": -1}],
+    [
+        {"slow": "fast"},
+        {"slow": True},
+        {"error": 1},
+        {"slow": -1.0},
+        {"slow": 0},
+        {"max_spans": -1},
+        {"max_spans": 1.5},
+        {"max_spans": True},
+        {"slow": float("inf")},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(arguments: dict[str, Any]) -> None:
     (name,) = arguments
@@ -221,14 +231,11 @@ def test_settings_that_make_no_sense_are_refused_by_name(arguments: dict[str, An
         Keep(**arguments)
 
 
-def test_configure_refuses_what_is_no_keep_and_what_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configure_refuses_what_is_no_keep_and_what_cannot_work() -> None:
     with pytest.raises(TypeError, match="keep must be"):
         configure(keep=True)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="traces are off"):
         configure(keep=Keep(), traces=False)
-    monkeypatch.setenv("OTEL_SCHED_FAST", "false")
-    with pytest.raises(ConfigurationError, match="OTEL_SCHED_FAST"):
-        configure(keep=Keep())
 
 
 def test_a_kept_job_is_an_example_of_its_bucket() -> None:
@@ -289,3 +296,106 @@ def test_spans_for_which_there_was_no_room_are_told_of() -> None:
         "otel_sched.telemetry.reason": "keep_full",
     }
     assert point.value == 7  # type: ignore[union-attr]
+
+
+def test_spans_that_never_end_cost_others_nothing() -> None:
+    exported = Exported(Keep(slow=None, max_spans=5))
+
+    async def handler(item: int) -> None:
+        with exported.tracer.start_as_current_span("step"):
+            exported.tracer.start_span("forgotten")
+        raise ValueError
+
+    work(exported, handler, list(range(20)))
+    assert exported.names() == ["process orders"] * 20 + ["step"] * 20
+    assert exported.keeper.dropped == 0
+    assert len(exported.keeper._open) == 0
+
+
+def test_one_job_does_not_take_all_the_room() -> None:
+    exported = Exported(Keep(slow=None, max_spans=2000))
+
+    async def handler(item: int) -> None:
+        for _ in range(300):
+            exported.tracer.start_span("step").end()
+        raise ValueError
+
+    work(exported, handler, [1])
+    assert exported.names().count("step") == 200
+    assert exported.keeper.dropped == 100
+
+
+def test_a_forked_child_forgets_what_waited_in_its_parent() -> None:
+    exported = Exported(Keep(slow=None))
+
+    async def handler(item: int) -> None:
+        exported.tracer.start_span("before").end()
+        exported.keeper.renew_locks()
+        exported.tracer.start_span("after").end()
+        raise ValueError
+
+    work(exported, handler, [1])
+    assert exported.names() == ["after", "process orders"]
+    assert exported.keeper.waiting == 0
+
+
+def test_a_span_that_ends_in_a_finalizer_while_another_is_kept_holds_nobody_up() -> None:
+    exported = Exported(Keep(slow=None))
+
+    async def handler(item: int) -> None:
+        with exported.keeper._lock:  # as in `add`, where the garbage collector may strike
+            exported.tracer.start_span("step").end()
+        raise ValueError
+
+    work(exported, handler, [1])
+    assert exported.names() == ["process orders", "step"]
+
+
+def test_a_job_whose_span_somebody_looked_at_too_early_is_marked() -> None:
+    exported = Exported(Keep(slow=None))
+
+    class Looks(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            assert span.attributes is not None
+
+    exported.provider.add_span_processor(Looks())
+
+    async def handler(item: int) -> None:
+        trace.get_current_span().end()
+        raise ValueError
+
+    work(exported, handler, [1])
+    assert exported.rules() == {"process orders": "error"}
+
+
+def test_a_queue_learns_what_is_slow_from_its_own_jobs() -> None:
+    """Only then is there a percentile; and the one that is kept is an example of its bucket."""
+    telemetry = PathTelemetry(fast=True, sampler=ALWAYS_OFF)
+    kept: list[ReadableSpan] = []
+    keep_in(telemetry.tracer_provider, Keep()).deliver.append(kept.append)
+
+    async def handler(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def main() -> None:
+        clock = asyncio.get_running_loop().time
+        queue: Queue[float] = Queue(name="orders", observer=OtelObserver(**telemetry.providers), clock=clock)
+        async with WorkerPool(queue, handler, workers=1):
+            for seconds in [0.01] * Slowness.EVERY + [1.0, 0.01]:
+                await queue.put(seconds)
+            await queue.join()
+
+    run(main())
+    (point,) = telemetry.metrics()["otel_sched.job.run.duration"]
+    (example,) = point.exemplars
+    assert example.value == pytest.approx(1.0)
+    assert keeper_of(telemetry.tracer_provider).kept == {"slow": 1}  # type: ignore[union-attr]
+    telemetry.close()
+
+
+def test_spans_are_counted_by_the_rule_that_kept_them() -> None:
+    rules = Rules()
+    kept = ReadableSpan("step", attributes={"otel_sched.keep.rule": "slow"})
+    rules.count([b"piece", b"piece", kept, ReadableSpan("step")])
+    told = {str((each.attributes or {})["otel_sched.telemetry.rule"]): each.value for each in rules.observe()}
+    assert told == {"sampled": 3, "slow": 1}
