@@ -24,7 +24,7 @@ from .export.own import Rules, tell
 from .export.processors import LogFeed, SpanFeed
 from .export.sender import Sender
 from .export.transport import otlp_transport_of, transport_of
-from .fast.attaching import attach
+from .fast.attaching import try_to_attach
 from .fast.kept import Keeper, keep_in
 from .keep import fast_wanted
 from .sampling import choose
@@ -162,7 +162,9 @@ def _meter_provider(settings: Settings, resource: Resource, exporters: Exporters
             readers, resource=resource, shutdown_on_exit=False, **_configurator("meter", MeterProvider)
         )
         undo.pop_all()
-    attach(provider)  # where it cannot be, its own histograms serve
+    reason = try_to_attach(provider)
+    if reason is not None:  # its own histograms serve then
+        _log.info("durations are recorded through the meter provider's own histograms: %s", reason)
     return provider
 
 

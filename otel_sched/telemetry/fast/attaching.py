@@ -28,26 +28,31 @@ def attach(meter_provider: metrics.MeterProvider | None = None) -> bool:
         meter_provider: The provider; None for the global one.
 
     Returns:
-        True when it is so now. False where it cannot be: the log says why, and nothing has changed.
+        True when it is so now. False where it cannot be: a warning says why, and nothing has changed.
 
     Raises:
         TypeError: *meter_provider* is not a meter provider.
     """
+    reason = try_to_attach(meter_provider)
+    if reason is not None:
+        _log.warning("attach(): durations are recorded through the meter provider's own histograms: %s", reason)
+    return reason is None
+
+
+def try_to_attach(meter_provider: metrics.MeterProvider | None) -> str | None:
+    """Do as `attach`, and return the reason where it cannot be."""
     if meter_provider is not None and not isinstance(meter_provider, metrics.MeterProvider):
         raise TypeError(f"meter_provider must be a MeterProvider, not {type(meter_provider).__name__}")
     provider = metrics.get_meter_provider() if meter_provider is None else meter_provider
     with _lock:
         if attached(provider) is not None:
-            return True
+            return None
         try:
-            reason = _attach(provider)
+            return _attach(provider)
         except ImportError:
-            reason = "there is no OpenTelemetry SDK"
+            return "there is no OpenTelemetry SDK"
         except Exception as error:  # private names of the SDK have moved
-            reason = f"this version of the OpenTelemetry SDK is not known: {type(error).__name__}: {error}"
-    if reason is not None:
-        _log.info("durations are recorded through the meter provider's own histograms: %s", reason)
-    return reason is None
+            return f"this version of the OpenTelemetry SDK is not known: {type(error).__name__}: {error}"
 
 
 def _attach(provider: Any) -> str | None:
