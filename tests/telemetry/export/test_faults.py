@@ -82,7 +82,6 @@ def test_what_a_fault_costs_is_counted_and_telemetry_flows_again(fault: Fault, p
         assert {f"charged {3 * CAPACITY + number}" for number in range(1, 21)} <= set(receiver.books.logs)
         wait_until_sync(lambda: receiver.books.put == {"orders": 3 * CAPACITY + 20}, description="the metrics")
         metrics = running.wait_for_no("metrics", "missing")
-        assert metrics["handed"] == metrics["exported"] + metrics["failed"]
         assert not metrics["failed"] or fault is Fault.INVALID, metrics
     assert_quiet(running.ended)
 
