@@ -115,8 +115,9 @@ class Tally:
 class LocalSeries:
     """One attribute set of one histogram.
 
-    Whoever measures appends to `values` and, under a sampled span only, to `exemplars` as well; both lists stay the
-    same objects. At FOLD_AT values it calls `fold()`.
+    Whoever measures appends to `values` and, under a sampled span only, extends `exemplars` by a `Sampled`'s four
+    numbers: no tuple is kept, which the garbage collector would count. Both lists stay the same objects. At FOLD_AT
+    values it calls `fold()`.
     """
 
     __slots__ = ("_bounds", "_keep_exemplars", "_readers", "attributes", "exemplars", "tallies", "values")
@@ -125,7 +126,7 @@ class LocalSeries:
         self, attributes: dict[str, Any], bounds: tuple[float, ...], readers: Sized, keep_exemplars: bool
     ) -> None:
         self.values: list[float] = []
-        self.exemplars: list[Sampled] = []
+        self.exemplars: list[Any] = []
         self.attributes = attributes
         self._bounds = bounds
         self._keep_exemplars = keep_exemplars
@@ -179,14 +180,16 @@ class LocalSeries:
         below = [bisect_right(ordered, bound) for bound in bounds]
         return [high - low for low, high in zip([0, *below], [*below, len(ordered)], strict=True)]
 
-    def _latest(self, kept: list[Sampled], buckets: int) -> dict[int, Sampled]:
+    def _latest(self, kept: list[Any], buckets: int) -> dict[int, Sampled]:
         """Return the last example of each bucket; *buckets* have one, as far as values and examples came together."""
         bounds = self._bounds
         latest: dict[int, Sampled] = {}
-        for each in reversed(kept):
-            latest.setdefault(bisect_left(bounds, each[0]), each)
-            if len(latest) == buckets:
-                break
+        for at in range(len(kept) - 4, -1, -4):
+            bucket = bisect_left(bounds, kept[at])
+            if bucket not in latest:
+                latest[bucket] = kept[at], kept[at + 1], kept[at + 2], kept[at + 3]
+                if len(latest) == buckets:
+                    break
         return latest
 
     def add_tally(self) -> None:
@@ -222,7 +225,7 @@ class FastHistogram:
         current = trace.get_current_span(context)
         span = current.get_span_context()
         if span.trace_flags.sampled or getattr(current, "keep", None) is not None:  # exported, either way
-            series.exemplars.append((value, time.time_ns(), span.trace_id, span.span_id))
+            series.exemplars.extend((value, time.time_ns(), span.trace_id, span.span_id))
         if len(series.values) >= FOLD_AT:
             series.fold()
 

@@ -108,7 +108,7 @@ class FastListener(OtelListener):
         values = local.values
         values.append(wait)
         if type(run) is LightSpan and run.sampled:
-            local.exemplars.append((wait, run._start_time, run.trace_id, run.span_id))
+            local.exemplars.extend((wait, run._start_time, run.trace_id, run.span_id))
         if len(values) >= FOLD_AT:
             local.fold()
         return True
@@ -171,7 +171,7 @@ class FastListener(OtelListener):
                 values = local.values
                 values.append(ran)
                 if now and (run.sampled or run.keep is not None):
-                    local.exemplars.append((ran, now, run.trace_id, run.span_id))
+                    local.exemplars.extend((ran, now, run.trace_id, run.span_id))
                 if len(values) >= FOLD_AT:
                     local.fold()
         finally:
