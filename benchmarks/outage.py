@@ -47,7 +47,9 @@ settings = Settings(loop=loop)
 settings.run(ours.pool(int(fill)))
 print("ready", flush=True)
 for line in sys.stdin:
-    print(settings.run(ours.pool(int(line))), flush=True)
+    took = settings.run(ours.pool(int(line)))
+    settings.run(telemetry.flush(0.5))  # what it still has to send is not to be the next program's burden
+    print(took, flush=True)
 telemetry.close(0.2)
 print(json.dumps([dataclasses.asdict(each) for each in telemetry.stats()]))
 """
