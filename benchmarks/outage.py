@@ -31,6 +31,8 @@ FAULTS: Mapping[str, tuple[str, ...]] = {
     "partial": ("--fault", "partial"),
 }
 JOBS = 10_000
+TIMES = 3
+"""Rounds for each one of the others': with no more jobs than the buffer holds, each is short and varies much."""
 FILL = 20_000
 """Jobs before the first round: more spans than the buffer holds."""
 PROGRAM = """
@@ -99,7 +101,7 @@ def measure(settings: Settings) -> dict[str, float]:
                 program.wait()
             rounds = interleave(
                 {fault: lambda program=program: program.run(jobs) for fault, program in programs.items()},  # type: ignore[misc]
-                settings.rounds,
+                TIMES * settings.rounds,
             )
             for program in programs.values():
                 program.end()

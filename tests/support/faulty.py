@@ -97,6 +97,7 @@ class Books:
         self.names: Counter[str] = Counter()
         self.logs: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
         self.arrivals: list[Arrival] = []
         self.put: dict[str, float] = {}
 
@@ -125,6 +126,8 @@ class Books:
                     self.spans[item.span_id.hex()] += 1
                 else:
                     self.logs[item.body.string_value] += 1
+            for item in items[len(kept) :]:  # as much work as to take it: who rejects faster is sent more
+                self.refused[f"{item.name} {item.span_id.hex()}" if signal == "traces" else item.body.string_value] += 1
             self.rejected[signal] += len(items) - len(kept)
             return len(items) - len(kept)
 
