@@ -108,7 +108,10 @@ def test_metrics_outlive_an_outage_too(protocol: str) -> None:
 @pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.SILENT, Fault.SLOW, Fault.RESET, Fault.THROTTLED])
 def test_a_fault_that_lasts_holds_nobody_up(fault: Fault, protocol: str) -> None:
     """At exit: the bound is kept whatever the receiver does or asks for; what was left counts as lost, and is told."""
-    with FaultyReceiver(protocol, fault, retry_after=30) as receiver, program(receiver, export_timeout=10.0) as running:
+    with (
+        FaultyReceiver(protocol, fault, retry_after=30, latency=60.0) as receiver,
+        program(receiver, export_timeout=10.0) as running,
+    ):
         running.jobs(2 * CAPACITY)
         if fault is not Fault.REFUSED:
             wait_until_sync(lambda: receiver.struck >= 1, description="the fault to strike")
