@@ -148,12 +148,17 @@ class Telemetry:
             return self._results[signal]
         failed = self._failed(signal)
         try:
-            if signal == "metrics":  # the only one whose shutdown takes a bound, and cuts off the last export for it
-                provider.shutdown(_millis(deadline))
+            if signal == "metrics":  # its readers collect once more, and only then may the senders close
+                try:
+                    provider.shutdown(_millis(deadline))
+                finally:
+                    self._close_senders(signal, deadline)
             else:
                 self._close_senders(signal, deadline)
                 provider.shutdown()
-            well = self._failed(signal) == failed and (signal != "metrics" or not self._missing(signal))
+            well = self._failed(signal) == failed
+            if signal == "metrics":
+                well = well and not self._missing(signal) and not self._pipeline.collecting()
         except Exception as error:
             _log.warning("shutting down %s failed: %s", signal, error)
             well = False
@@ -162,7 +167,7 @@ class Telemetry:
         return well
 
     def _close_senders(self, signal: Signal, deadline: float) -> None:
-        """End the export of spans or log records at *deadline*, which the SDK's shutdown() would not know of."""
+        """End the export at *deadline*, which the SDK's shutdown() would not know of."""
         senders = self._senders(signal)
         for sender in senders:
             sender.begin_close(deadline)

@@ -50,6 +50,13 @@ class Pipeline:
     rules: Rules = field(default_factory=Rules)
     keeper: Keeper | None = None
 
+    readers: list[MetricReader] = field(default_factory=list)
+
+    def collecting(self) -> bool:
+        """Say whether a reader of metrics is still at work, though it was shut down."""
+        threads = [getattr(reader, "_daemon_thread", None) for reader in self.readers]
+        return any(thread is not None and thread.is_alive() for thread in threads)
+
     def crowded_out(self) -> int:
         """Return how many spans the keeper had no room for."""
         return 0 if self.keeper is None else self.keeper.dropped
@@ -121,7 +128,7 @@ def _tracer_provider(
     if settings.keep is not None and fast_wanted():
         pipeline.keeper = keep_in(provider, settings.keep)
     elif settings.keep is not None:  # whoever sets a variable cannot always change the program
-        _log.warning("OTEL_SCHED_FAST=false: nothing is kept but what the sampler keeps")
+        _log.warning("OTEL_SCHED_FAST is off: nothing is kept but what the sampler keeps")
     keeper = pipeline.keeper
     for name, exporter in exporters:
         feed = SpanFeed(_sender(pipeline, "traces", name, exporter))
@@ -148,16 +155,19 @@ def _meter_provider(settings: Settings, resource: Resource, exporters: Exporters
     interval: float | None = settings.metric_interval
     if interval is None and not os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip():
         interval = METRIC_INTERVAL
-    readers: list[MetricReader] = list(settings.metric_readers)
+    readers = pipeline.readers  # ours first: they hold up nobody, and what a program brings may take all the time
     with ExitStack() as undo:
         for name, exporter in exporters:
             if isinstance(exporter, MetricReader):
                 readers.append(exporter)
                 continue
             exporter = _fed(pipeline, name, exporter)
+            undo.callback(exporter.shutdown, 0)
             reader = PeriodicExportingMetricReader(exporter, None if interval is None else interval * 1000.0)
             undo.callback(reader.shutdown)  # its thread runs already
+            undo.callback(exporter.shutdown, 0)  # before the reader hands it a last collection
             readers.append(reader)
+        readers += settings.metric_readers
         provider = MeterProvider(
             readers, resource=resource, shutdown_on_exit=False, **_configurator("meter", MeterProvider)
         )

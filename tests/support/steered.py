@@ -57,6 +57,8 @@ async def main():
                 answer = await telemetry.flush(argument)
             elif command == "shutdown":
                 answer = await telemetry.shutdown(argument)
+            elif command == "run":
+                exec(argument, globals())
             say(answer)
 
 LOGGED = 10_000
@@ -125,6 +127,10 @@ class Steered:
     def shutdown(self, timeout: float) -> bool:
         """Do as `telemetry.shutdown(timeout)` does."""
         return bool(self._tell("shutdown", timeout))
+
+    def run(self, code: str) -> None:
+        """Have it run some Python code."""
+        self._tell("run", code)
 
     def stats(self, signal: str) -> dict[str, Any]:
         """Return what `telemetry.stats()` says now of the signal's exporter; after the end, what it said last."""

@@ -96,7 +96,7 @@ class Sender:
         waiting = len(self._buffer)
         if waiting >= self._room:
             reason = BUFFER_FULL if self._deadline is None else SHUTDOWN
-            self.count.dropped[reason] += self._weight((item,))
+            self.count.dropped[reason] += 1
             self.crowded = True
             return
         self._append(item)

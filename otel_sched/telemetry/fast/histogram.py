@@ -149,8 +149,6 @@ class LocalSeries:
         The garbage collector may run in here, and in it somebody's finalizer, which ends a job and measures: what it
         appends stays for the next fold, and for nothing that it does is the lock needed.
         """
-        while len(self.tallies) < len(self._readers):  # a reader came while this series was made
-            self.tallies.append(Tally(time.time_ns(), len(self._bounds) + 1))
         values, sampled = self.values, self.exemplars
         taken = values[:]
         del values[: len(taken)]  # what another thread appended meanwhile stays
@@ -167,6 +165,8 @@ class LocalSeries:
                 latest = self._latest(kept, len(counts) - counts.count(0))
                 for tally in self.tallies:
                     tally.exemplars.update(latest)
+        while len(self.tallies) < len(self._readers):  # a reader has come: it counts from here on
+            self.tallies.append(Tally(time.time_ns(), len(self._bounds) + 1))
 
     def _by_bucket(self, taken: list[float], least: float, most: float) -> list[int]:
         """Count measurements by bucket; most often all of them are in one, for like takes as long as like."""
@@ -191,11 +191,6 @@ class LocalSeries:
                 if len(latest) == buckets:
                     break
         return latest
-
-    def add_tally(self) -> None:
-        """Begin to count for one more reader, as of now; the caller holds the lock."""
-        self.fold_locked()
-        self.tallies.append(Tally(time.time_ns(), len(self._bounds) + 1))
 
 
 class FastHistogram:

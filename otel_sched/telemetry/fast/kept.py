@@ -52,7 +52,8 @@ class Keeper:
         span = get_current_span(context)
         if type(span) is LightSpan:
             return span if span.undecided else None
-        found: LightSpan | None = getattr(span, JOB, None)
+        begun = span if hasattr(span, JOB) else self._open.get(span.get_span_context().span_id)
+        found: LightSpan | None = getattr(begun, JOB, None)
         return found
 
     def begin(self, span: Span, job: LightSpan) -> None:
@@ -86,9 +87,9 @@ class Keeper:
 
     def decide(self, job: LightSpan, rule: str | None) -> None:
         """Export what waits below a job that *rule* keeps, or forget it."""
+        job.keep = rule
         job.decided = True
         if rule is not None:
-            job.keep = rule
             if job._end_time is not None:  # by hand, before anybody could know
                 self._export(job, rule)
             else:

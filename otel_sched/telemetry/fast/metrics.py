@@ -137,11 +137,11 @@ class FastMetrics:
     def join(self, reader: Any, temporality: AggregationTemporality) -> ReaderPort:
         """Begin to count for a reader, as of now."""
         with held():
-            for histogram in self._histograms.values():
-                for series in histogram.all_series():
-                    series.add_tally()
             port = ReaderPort(self, len(self.ports), reader, temporality)
             self.ports.append(port)
+            for histogram in list(self._histograms.values()):
+                for series in histogram.all_series():
+                    series.fold_locked()
             return port
 
     def alone(self, provider: Any) -> bool:

@@ -217,3 +217,14 @@ def test_an_outage_takes_no_memory(protocol: str) -> None:
         assert running.stats("traces")["missing"] <= MOST
     assert_quiet(running.ended)
     assert_balanced(running.stats("traces"), receiver, 22_000)
+
+
+def test_a_collection_that_is_not_over_in_time_is_no_success() -> None:
+    slow = (
+        "import time, opentelemetry.metrics as m; s = time.sleep; "
+        "m.get_meter('slow').create_observable_gauge('slow', [lambda _: (s(1.5), [m.Observation(1)])[1]])"
+    )
+    with FaultyReceiver("grpc") as receiver, program(receiver, metric_interval=600.0) as running:
+        running.run(slow)
+        assert not running.shutdown(0.5)
+    assert running.ended.status == 0

@@ -11,14 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from otel_sched.telemetry.counting import ExporterCount
-from otel_sched.telemetry.export import answers, sender
+from otel_sched.telemetry.export import answers, metrics, sender
 from otel_sched.telemetry.export.answers import TAKEN, Answer, Parcel, Verdict, partial, pause, retry_after
 from otel_sched.telemetry.export.limits import Limits
+from otel_sched.telemetry.export.metrics import MetricFeed, PointSender
 from otel_sched.telemetry.export.pack import Packer
 from otel_sched.telemetry.export.sender import Sender
 from otel_sched.testing import wait_until_sync
@@ -140,6 +142,28 @@ class TestBuffer:
             play.stage.open.set()
             assert play.flush()
             assert play.stage.taken == list(range(30))
+
+    def test_many_threads_are_refused_and_each_item_is_counted(self) -> None:
+        with scene(waiting=10, batch=10, delay=600.0) as play:
+            play.stage.open.clear()
+
+            def add() -> None:
+                for _ in range(20_000):
+                    play.sender.add("item")
+
+            before = sys.getswitchinterval()
+            sys.setswitchinterval(1e-5)
+            try:
+                threads = [threading.Thread(target=add) for _ in range(4)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+            finally:
+                sys.setswitchinterval(before)
+            assert play.count.handed == 80_000
+            assert play.count.handed - play.count.failed == play.sender.waiting
+            play.stage.open.set()
 
     def test_many_threads_may_add_while_it_sends(self) -> None:
         """Every item is taken once, or counted as dropped."""
@@ -435,3 +459,47 @@ def test_worker_processes_export_their_own_and_end(protocol: str, method: str, p
         assert done.returncode == 0, done.stderr
         names = Counter(span.name for span in receiver.spans())
     assert names == {"parent": 2, **{f"child {number}": 1 for number in range(4)}}
+
+
+def collection(points: int) -> Any:
+    """Return what a reader collects, as far as it is counted."""
+    data = SimpleNamespace(data_points=[None] * points)
+    scope = SimpleNamespace(metrics=[SimpleNamespace(data=data)])
+    return SimpleNamespace(resource_metrics=[SimpleNamespace(scope_metrics=[scope])])
+
+
+class TestMetrics:
+    """Collections, whose points are counted."""
+
+    def feed(self, stage: Stage) -> MetricFeed:
+        exporter = SimpleNamespace(_preferred_temporality={}, _preferred_aggregation={})
+        return MetricFeed(exporter, PointSender(ExporterCount("metrics", "stage"), stage))
+
+    def test_a_reader_does_not_wait_for_a_receiver_that_hangs(self) -> None:
+        """The SDK shuts readers down one after another: those after it need their time."""
+        stage = Stage()
+        stage.open.clear()
+        feed = self.feed(stage)
+        feed.export(collection(3))
+        wait_until_sync(lambda: bool(stage.batches), description="the collection to be sent")
+        assert feed.force_flush(30_000)
+        feed.shutdown(timeout=30_000)
+        assert not feed.sender._done.is_set()
+        assert feed.export(collection(2)).name == "SUCCESS"
+        assert (feed.sender.count.handed, feed.sender.count.dropped["shutdown"]) == (5, 2)
+        stage.open.set()
+        feed.sender.close(time.monotonic() + 10.0)
+
+    def test_no_more_points_wait_than_may_but_one_collection_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(metrics, "MOST_POINTS", 10)
+        stage = Stage()
+        stage.open.clear()
+        feed = self.feed(stage)
+        feed.export(collection(1))
+        wait_until_sync(lambda: bool(stage.batches), description="the collection to be sent")
+        for points in (100, 1):
+            feed.export(collection(points))
+        count = feed.sender.count
+        assert (count.handed, count.dropped["buffer_full"]) == (102, 1)
+        stage.open.set()
+        feed.sender.close(time.monotonic() + 10.0)

@@ -1,5 +1,6 @@
 """Histograms that are kept here say what the SDK's own would have said, to the last bit."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, Histogram
+from opentelemetry.sdk.metrics.export import AggregationTemporality
 from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 from otel_sched.telemetry import names
 from otel_sched.telemetry.fast.attaching import attach
 from otel_sched.telemetry.fast.histogram import FOLD_AT, FastHistogram, LocalSeries, held
+from otel_sched.telemetry.fast.metrics import FastMetrics
 from otel_sched.telemetry.providers import Providers
 from tests.support.metric_exports import (
     CUMULATIVE,
@@ -358,11 +361,42 @@ def test_a_finalizer_that_measures_during_a_fold_waits_for_nothing(monkeypatch: 
     assert counts == {"ok": [1, 0, 0], "error": [0, 1, 0]}
 
 
-def test_a_reader_that_comes_while_a_series_is_made_gets_its_own_counts() -> None:
+def test_a_reader_counts_from_when_it_came() -> None:
+    """What waited before is the others'; a series that was made while it came is no exception."""
     readers: list[Any] = [object()]
     histogram = FastHistogram((1.0,), readers)
     series = histogram.series({})
-    readers.append(object())
     series.values.append(0.5)
+    readers.append(object())
     series.fold()
-    assert [tally.counts for tally in series.tallies] == [[1, 0], [1, 0]]
+    series.values.append(1.5)
+    series.fold()
+    readers.append(object())
+    series.fold()
+    assert [tally.counts for tally in series.tallies] == [[1, 1], [0, 1], None]
+
+
+def test_readers_may_come_while_histograms_are_made() -> None:
+    fast = FastMetrics(2000, True)
+    instrument = names.WAIT_DURATION
+    stop = threading.Event()
+
+    def make() -> None:
+        for number in itertools.count():
+            if stop.is_set():
+                break
+            fast.histogram(instrument, (1.0,), {"number": number}).series({"a": "x"}).values.append(0.5)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    try:
+        for _ in range(30):
+            fast.join(object(), AggregationTemporality.CUMULATIVE)
+    finally:
+        stop.set()
+        thread.join()
+    for _, histogram in fast.histograms():
+        for series in histogram.all_series():
+            with held():
+                series.fold_locked()
+            assert len(series.tallies) == 30

@@ -399,3 +399,17 @@ def test_spans_are_counted_by_the_rule_that_kept_them() -> None:
     rules.count([b"piece", b"piece", kept, ReadableSpan("step")])
     told = {str((each.attributes or {})["otel_sched.telemetry.rule"]): each.value for each in rules.observe()}
     assert told == {"sampled": 3, "slow": 1}
+
+
+def test_a_context_that_went_out_and_came_back_is_still_below_its_job() -> None:
+    """As with a test client, or a broker in the same process: all that is left of the span is its ids."""
+    exported = Exported(Keep(slow=None))
+
+    async def handler(item: int) -> None:
+        with exported.tracer.start_as_current_span("request") as request:
+            came = trace.set_span_in_context(trace.NonRecordingSpan(request.get_span_context()))
+            exported.tracer.start_span("server", context=came).end()
+        raise ValueError
+
+    work(exported, handler, [1])
+    assert exported.names() == ["process orders", "request", "server"]
