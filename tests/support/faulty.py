@@ -95,6 +95,7 @@ class Books:
         self._lock = threading.Lock()
         self.spans: Counter[str] = Counter()
         self.names: Counter[str] = Counter()
+        self.again: Counter[str] = Counter()  # names of the spans that came once more
         self.logs: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -122,7 +123,7 @@ class Books:
             kept = items[: len(items) // 2] if half else items
             for item in kept:
                 if signal == "traces":
-                    self.names[item.name] += not self.spans[item.span_id.hex()]
+                    (self.again if self.spans[item.span_id.hex()] else self.names)[item.name] += 1
                     self.spans[item.span_id.hex()] += 1
                 else:
                     self.logs[item.body.string_value] += 1

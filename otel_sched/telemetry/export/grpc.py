@@ -20,8 +20,10 @@ _METHODS = {
 }
 _RETRY_CODES = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"})
 _RECONNECT = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
+PATIENCE_AT_FORK = 0.1
+"""Seconds that a fork lets a call finish: a receiver that is well needs less, and nothing is then sent twice."""
 LONGEST_FORK = 1.0
-"""Seconds that a fork waits for a call that does not let itself be cancelled."""
+"""Seconds that a fork waits at most, for a call that does not let itself be cancelled."""
 _RETRY_INFO = b"type.googleapis.com/google.rpc.RetryInfo"
 
 
@@ -59,10 +61,12 @@ class GrpcTransport:
             self._exporter._initialize_channel_and_stub()
 
     def _before_fork(self) -> None:
-        """Leave gRPC, which does not survive a fork from within a call; the batch is simply tried again."""
-        until = time.monotonic() + LONGEST_FORK
-        while not (held := self._turn.acquire(timeout=0.005)) and time.monotonic() < until:
-            if (call := self._call) is not None:
+        """Leave gRPC, which does not survive a fork from within a call; a batch cut short is simply tried again."""
+        began = time.monotonic()
+        held = self._turn.acquire(timeout=PATIENCE_AT_FORK)
+        while not held and time.monotonic() < began + LONGEST_FORK:
+            held = self._turn.acquire(timeout=0.005)
+            if not held and (call := self._call) is not None:
                 call.cancel()
         self._held = held
 

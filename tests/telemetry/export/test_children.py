@@ -202,12 +202,18 @@ def assert_arrived(receiver: FaultyReceiver, queues: Counter[str]) -> None:
     assert set(receiver.books.put.values()) <= set(jobs.values())
 
 
+def may_come_again(receiver: FaultyReceiver) -> set[str]:
+    """Over gRPC a fork ends the call that is under way, if it takes long; what was in it is then sent again."""
+    return {"before", "parent"} if receiver.protocol == "grpc" else set()
+
+
 def assert_each_once(receiver: FaultyReceiver, queues: Counter[str]) -> None:
-    """They arrived, and nothing came twice."""
+    """They arrived, and nothing came twice that a fork does not account for."""
     assert_arrived(receiver, queues)
-    assert set(receiver.books.spans.values()) == {1}
+    may = may_come_again(receiver)
+    assert {name.removeprefix("process ") for name in receiver.books.again} <= may
     lines = Counter(line.split()[1] for line in receiver.books.logs.elements() if line.startswith("charged "))
-    assert lines == {name: times * JOBS for name, times in queues.items()}
+    assert all(lines[name] == times * JOBS for name, times in queues.items() if name not in may), lines
 
 
 @pytest.mark.parametrize("what", FAMILIES)
@@ -233,8 +239,8 @@ def test_a_child_that_takes_the_short_way_out_is_not_held_up(receiver: FaultyRec
     family = Family(tmp_path, receiver, "hasty")
     family.go()
     family.end()
-    assert receiver.books.names["process before"] == JOBS
-    assert set(receiver.books.spans.values()) == {1}
+    assert receiver.books.names == {"process before": JOBS}
+    assert {name.removeprefix("process ") for name in receiver.books.again} <= may_come_again(receiver)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
