@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ._core.errors import ConfigurationError, OtelSchedError, QueueShutDown
+from ._core.finding import set_default_reporter
 from ._core.job import CancelReason, Job, Outcome
 from ._core.ledger import current_job
 from ._core.observer import Listener, Observer, set_default_observer
@@ -14,6 +15,7 @@ from ._core.watch import unwatch, watch
 from ._core.wrap import instrument
 from .telemetry.keep import Keep
 from .telemetry.observer import OtelObserver
+from .telemetry.reporter import OtelReporter
 
 if TYPE_CHECKING:
     from .telemetry.setup import Telemetry, attach, configure
@@ -28,6 +30,7 @@ __all__ = [
     "Listener",
     "Observer",
     "OtelObserver",
+    "OtelReporter",
     "OtelSchedError",
     "Outcome",
     "PoolStats",
@@ -47,6 +50,7 @@ __all__ = [
 ]
 
 set_default_observer(OtelObserver())
+set_default_reporter(OtelReporter())
 
 
 if not TYPE_CHECKING:  # a module that has it has every name, for type checkers

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from otel_sched import CancelReason, Outcome
+from otel_sched._core.finding import FindingKind
 from otel_sched._core.job import CancelState, DropReason
 from otel_sched._core.ledger import MAX_JOB_NAMES
 from otel_sched._core.repeats import BURST, PERIOD
+from otel_sched.diagnostics.blame import Cause, Evidence, blocked, resumed
+from otel_sched.diagnostics.culprit import Step
+from otel_sched.diagnostics.monitor import MAX_NAMES
 from otel_sched.telemetry import counting, logs, names
 from otel_sched.telemetry.names import Instrument
 from otel_sched.telemetry.providers import SCHEMA_URL
@@ -67,7 +71,7 @@ def prometheus_name(instrument: Instrument) -> str:
     name = re.sub(r"[^a-zA-Z0-9:]+", "_", instrument.name)
     unit = re.sub(r"\{[^}]*\}", "", instrument.unit)
     if unit:
-        name += {"s": "_seconds"}[unit]
+        name += {"s": "_seconds", "1": "_ratio"}[unit]
     return name + ("_total" if instrument.kind == names.COUNTER else "")
 
 
@@ -105,13 +109,28 @@ def test_log_records_are_documented() -> None:
     assert column("## Log records", "event name") == list(names.EVENTS)
 
 
+def test_findings_are_documented() -> None:
+    """Every kind of finding has its event, in the code's order; and the facts of a blocked loop are those told."""
+    assert column("### Findings", "event name") == list(names.FINDING_EVENTS)
+    causes = [row for row in tables("### Findings") if row.get("fact") == "`cause`"]
+    assert CODE.findall(causes[0]["value"]) == [each.value for each in Cause]
+    step = Step(task_name="Task-1", job_facts={"queue": "orders", "job": "handle", "job_id": "1"})
+    step.lines = [(test_findings_are_documented.__code__, 1, __name__)]
+    evidence = Evidence(blocked=1.0, step=step, working=0.0, garbage=0.1, jobs_ready=1)
+    first = blocked("main", evidence, seconds=1.0, over=False, held=1)
+    over = resumed("main", 1.0, 0.1, first)
+    named = {*names.FINDING_FACTS, *names.FINDING_IDS}
+    assert {*first.facts, *over.facts} - named == set(column("### Findings", "fact"))
+
+
 def test_every_attribute_in_use_is_documented_and_no_other() -> None:
     """Each dotted name that the code uses stands in some table, and each in a table is one that the code uses."""
     used = used_by_the_code()
     spans_and_events = {"PUT_SPAN", "PROCESS_SPAN", *(name for name in constants() if name.startswith("EVENT_"))}
     in_code = {value for name, value in constants().items() if name in used - spans_and_events and "." in value}
     in_code |= {each for instrument in names.INSTRUMENTS for each in instrument.attributes}
-    sections = ("### Attributes of spans", "## Metrics", "## Log records", "## Closed sets")
+    in_code |= set(names.FINDING_FACTS.values())
+    sections = ("### Attributes of spans", "## Metrics", "## Log records", "### Findings", "## Closed sets")
     columns = ("attribute", "further attributes")
     documented = {word for section in sections for name in columns for word in column(section, name)}
     assert documented == in_code
@@ -129,6 +148,8 @@ def test_closed_sets_are_documented() -> None:
         names.TELEMETRY_SIGNAL: ["traces", "metrics", "logs"],
         names.TELEMETRY_REASON: [names.REPEATED, names.OBSERVER_FAILED, *counting.REASONS, names.KEEP_FULL],
         names.TELEMETRY_OUTCOME: ["ok", "retry", "failed"],
+        names.EVENTLOOP_STATE: [names.LOOP_ACTIVE, names.LOOP_IDLE],
+        names.FINDING_KIND: [each.value for each in FindingKind],
     }
 
 
@@ -154,6 +175,7 @@ def test_numbers_are_documented() -> None:
     assert BURST == 5
     assert f"five records go out in {PERIOD:g} s" in PAGE
     assert f"| `otel_sched.job.name` | {MAX_JOB_NAMES} per queue |" in PAGE
+    assert f"| `otel_sched.eventloop.name` | {MAX_NAMES} per process |" in PAGE
     assert SCHEMA_URL in PAGE
 
 

@@ -68,6 +68,13 @@ SHOWS: dict[str, tuple[str, ...]] = {
         r"^gently \{'ok': 4\}$",
         r"^metric otel_sched\.jobs\.cancelled 3 .*'cancel\.state': 'queued', 'cancel\.reason': 'shutdown'",
     ),
+    "health.py": (
+        r"^/startupz 200$",
+        r"^/readyz 503 check 'database' returned False\n(?:.*\n)*?/readyz 200$",
+        r"^/livez 200\n(?:.*\n)*?/livez 503 event loop 'main' has not turned\n(?:.*\n)*?/livez 200$",
+        r"^/readyz 503 queue 'orders': the oldest job has waited [\d.]+ s, more than 0\.5 s$",
+        r"^/scale \{'size': \d+, 'active': 1, 'workers': 1, 'utilization': 1\.0\}\n(?:.*\n)*?/readyz 200$",
+    ),
     "own_providers.py": (
         r"^global provider: \['process early'\]$",
         r"^passed provider: \['process audit'\]$",

@@ -17,12 +17,12 @@ PACKAGE = Path(__file__).parents[1] / "otel_sched"
 
 # A module imports from its own floor and from lower ones. A package stands for all modules inside it.
 FLOORS: dict[int, str] = {
-    1: "_core _core.bytecode _core.callable _core.callsite _core.clock _core.complaint _core.errors _core.job "
-    "_core.options _core.repeats _core.snapshot _core.version",
-    2: "_core.blocking _core.broker _core.ledger _core.observer _core.waiting",
+    1: "_core _core.bytecode _core.callable _core.callsite _core.census _core.clock _core.complaint _core.errors "
+    "_core.job _core.liveness _core.options _core.repeats _core.snapshot _core.version",
+    2: "_core.blocking _core.broker _core.finding _core.ledger _core.observer _core.waiting",
     3: "_core.consumer _core.dropin _core.observed _core.queue _core.runner _core.stats _core.tracker",
     4: "_core.pool _core.watch _core.wrap",
-    5: "telemetry testing",
+    5: "diagnostics health telemetry testing",
     6: "__init__ __main__ cli demo distro instrumentor",
 }
 WINGS = 5  # the floor whose packages never import one another
@@ -30,6 +30,8 @@ WINGS = 5  # the floor whose packages never import one another
 # What each part may import besides the standard library and this package: top-level names.
 GUESTS: dict[str, str] = {
     "_core": "",
+    "diagnostics": "",
+    "health": "",
     "telemetry": "opentelemetry structlog",
     "testing": "",
     "demo": "opentelemetry rich structlog",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from .census import enter
 from .clock import Clock
 from .job import CancelReason, CancelState, DropReason, Job, Outcome, new_job, type_name
 from .options import Options
@@ -118,6 +119,9 @@ class Ledger:
         self.settled: Callable[[Job[Any]], None] | None = None
         """Told of the end of a job; likewise."""
         self.failed: Callable[[str], None] = _ignore
+        self.identify: Callable[[Job[Any]], tuple[int, int] | None] = _unknown
+        """Returns trace id and span id of an open job; None where it has none."""
+        enter(self)
 
     def series(self, name: str, function: str) -> Series:
         """Return the counts for job *name*, shared by all who work under it."""
@@ -245,6 +249,10 @@ class Ledger:
 
 
 def _nothing() -> None:
+    return None
+
+
+def _unknown(_: Job[Any]) -> tuple[int, int] | None:
     return None
 
 

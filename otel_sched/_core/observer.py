@@ -43,6 +43,13 @@ class Listener:
     def settling(self, job: Job[Any]) -> None:
         """A job is about to end and no exception is in sight; `job.note_error` tells of one that was swallowed."""
 
+    def identify(self, job: Job[Any]) -> tuple[int, int] | None:
+        """Return trace id and span id of an open job, or those of its producer; None where there are none.
+
+        Diagnostics ask, from any thread.
+        """
+        return None
+
     def settled(self, job: Job[Any]) -> None:
         """A job that was started, or cancelled while queued, has ended; not always in the context it started in."""
 

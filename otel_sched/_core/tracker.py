@@ -49,9 +49,9 @@ class Tracker:
         self.listener = listener
         for name in ("blocked", "started", "waited", "passed", "settling", "settled"):
             setattr(self, name, hook(listener, name))
-        self.ledger.started = self.started
-        self.ledger.settled = self.settled
+        self.ledger.started, self.ledger.settled = self.started, self.settled
         self.ledger.failed = self.fail
+        self.ledger.identify = (listener or Listener()).identify
 
     def fail(self, name: str) -> None:
         """Take out a listener whose hook *name* raised: counted, and logged once.

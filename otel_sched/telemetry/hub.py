@@ -27,6 +27,8 @@ class Hub:
         self.fast = fast
         self.providers = Providers(*self.given, fast=fast)
         self._books = Books(self.providers, self.sweep)
+        self.findings: Any = None
+        """Who tells through the same providers what diagnostics find, if anybody does."""
         self._listeners: set[weakref.ref[OtelListener]] = set()  # no WeakSet: an exporter's thread walks over it
 
     def watch(self, ledger: Ledger) -> Listener:

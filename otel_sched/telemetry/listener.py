@@ -100,6 +100,14 @@ class OtelListener(Listener):
             if error_type is not None:
                 job.note_error(error_type, exported=True)
 
+    def identify(self, job: Job[Any]) -> tuple[int, int] | None:
+        """Return trace id and span id of the job's span, or of its producer's while it waits."""
+        known = job.trace
+        if isinstance(known, Carried):
+            known = known.producer
+        context = known.span.get_span_context() if isinstance(known, Attached) else known
+        return (context.trace_id, context.span_id) if isinstance(context, SpanContext) and context.is_valid else None
+
     def settled(self, job: Job[Any]) -> None:
         """Record the run, tell of a failure, end the span, and make current what was so before."""
         run = job.trace if isinstance(job.trace, Attached) else None

@@ -3,7 +3,10 @@
 A test holds this file against the documentation and whatever else names them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from .._core.finding import FindingKind
 
 SCOPE = "otel_sched"
 
@@ -24,6 +27,9 @@ TELEMETRY_RULE = "otel_sched.telemetry.rule"
 TELEMETRY_OUTCOME = "otel_sched.telemetry.outcome"
 REPEATS = "otel_sched.repeats"
 KEEP_RULE = "otel_sched.keep.rule"
+EVENTLOOP_NAME = "otel_sched.eventloop.name"
+EVENTLOOP_STATE = "otel_sched.eventloop.state"
+FINDING_KIND = "otel_sched.finding.kind"
 
 # Attributes of the semantic conventions, all of them stable there
 ERROR_TYPE = "error.type"
@@ -31,6 +37,9 @@ CODE_FUNCTION_NAME = "code.function.name"
 EXCEPTION_TYPE = "exception.type"
 EXCEPTION_MESSAGE = "exception.message"
 EXCEPTION_STACKTRACE = "exception.stacktrace"
+CODE_FILE_PATH = "code.file.path"
+CODE_LINE_NUMBER = "code.line.number"
+CODE_STACKTRACE = "code.stacktrace"
 
 SPAN_ATTRIBUTES = (
     QUEUE_NAME,
@@ -56,6 +65,27 @@ EVENT_TIMEOUT = "otel_sched.job.timeout"
 EVENT_CANCELLED = "otel_sched.job.cancelled"
 EVENT_REPEATED = "otel_sched.job.repeated"
 EVENTS = (EVENT_EXCEPTION, EVENT_TIMEOUT, EVENT_CANCELLED, EVENT_REPEATED)
+
+EVENT_FINDING = "otel_sched.finding.{kind}"
+FINDING_EVENTS = tuple(EVENT_FINDING.format(kind=kind) for kind in FindingKind)
+"""Of log records and of events on a job's span."""
+
+FINDING_FACT = "otel_sched.finding.{fact}"
+"""What a fact of a finding is called that has no name of its own."""
+FINDING_FACTS: Mapping[str, str] = {
+    "loop": EVENTLOOP_NAME,
+    "file": CODE_FILE_PATH,
+    "line": CODE_LINE_NUMBER,
+    "function": CODE_FUNCTION_NAME,
+    "job": JOB_NAME,
+    "job_id": JOB_ID,
+    "id": JOB_ID,
+    "error.type": ERROR_TYPE,
+    "held_back": REPEATS,
+}
+"""Facts that have one."""
+FINDING_IDS = ("trace_id", "span_id")
+"""Facts that say which span a record belongs to: they are no attributes."""
 
 STACKTRACE_LIMIT = 16 * 1024
 """Bytes of a stack trace that go out: back ends refuse the whole record beyond their limits."""
@@ -176,6 +206,37 @@ EXPORT_DURATION = Instrument(
     "How long one attempt to export took.",
     (TELEMETRY_SIGNAL, TELEMETRY_OUTCOME),
 )
+EVENTLOOP_DELAY = Instrument(
+    "otel_sched.eventloop.delay",
+    HISTOGRAM,
+    "s",
+    "How late a heartbeat of the event loop came.",
+    (EVENTLOOP_NAME,),
+)
+EVENTLOOP_UTILIZATION = Instrument(
+    "otel_sched.eventloop.utilization",
+    GAUGE,
+    "1",
+    "The part of the time since the last collection that the event loop was active.",
+    (EVENTLOOP_NAME,),
+)
+EVENTLOOP_TIME = Instrument(
+    "otel_sched.eventloop.time",
+    COUNTER,
+    "s",
+    "How long the event loop was in each state.",
+    (EVENTLOOP_NAME, EVENTLOOP_STATE),
+)
+EVENTLOOP_BEAT_AGE = Instrument(
+    "otel_sched.eventloop.beat.age",
+    GAUGE,
+    "s",
+    "How long ago the event loop last turned, as far as its heartbeat shows.",
+    (EVENTLOOP_NAME,),
+)
+FINDINGS = Instrument(
+    "otel_sched.findings", COUNTER, "{finding}", "What diagnostics have found, by kind.", (FINDING_KIND,)
+)
 
 INSTRUMENTS = (
     QUEUE_SIZE,
@@ -201,10 +262,21 @@ INSTRUMENTS = (
     BUFFER_SIZE,
     BUFFER_CAPACITY,
     EXPORT_DURATION,
+    EVENTLOOP_DELAY,
+    EVENTLOOP_UTILIZATION,
+    EVENTLOOP_TIME,
+    EVENTLOOP_BEAT_AGE,
+    FINDINGS,
 )
 
 OF_THE_EXPORT = (TELEMETRY_SPANS, BUFFER_SIZE, BUFFER_CAPACITY, EXPORT_DURATION)
 """What carries no queue's name: it is about what `configure()` exports."""
+OF_EVENT_LOOPS = (EVENTLOOP_DELAY, EVENTLOOP_UTILIZATION, EVENTLOOP_TIME, EVENTLOOP_BEAT_AGE)
+"""What carries none either: it is about an event loop."""
+OF_DIAGNOSTICS = (*OF_EVENT_LOOPS, FINDINGS)
+"""What is there only where diagnostics are at work."""
+LOOP_ACTIVE = "active"
+LOOP_IDLE = "idle"
 
 SAMPLED = "sampled"
 """telemetry.rule of spans that the sampler kept."""

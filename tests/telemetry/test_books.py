@@ -183,7 +183,8 @@ def test_points_carry_the_attributes_of_the_contract_and_no_others(
     missing = set(contract) - set(seen)
     of_pools = {names.WORKERS_LIMIT.name, names.WORKERS_BUSY.name}
     of_the_export = {each.name for each in names.OF_THE_EXPORT}
-    assert missing <= of_pools | of_the_export, "the workload leaves no instrument out"
+    of_diagnostics = {each.name for each in names.OF_DIAGNOSTICS}
+    assert missing <= of_pools | of_the_export | of_diagnostics, "the workload leaves no instrument out"
     for name, each in seen.items():
         allowed = {names.QUEUE_NAME, *contract[name].attributes}
         for point in each:

@@ -1,0 +1,202 @@
+"""Floor 5: what runs in an event loop's thread at this moment: the step, its stack, and the job that it belongs to."""
+
+import asyncio
+import linecache
+import opcode
+import sys
+import threading
+import traceback
+import weakref
+from dataclasses import dataclass, field
+from types import CodeType, FrameType
+from typing import Any
+
+from .._core.callsite import is_application
+from .._core.consumer import _context_of
+from .._core.job import Job
+from .._core.ledger import current
+from .._core.runner import Worker
+
+MAX_FRAMES = 60
+"""Of a deeper stack the middle is left out."""
+OUTER_FRAMES = 10
+MAX_SOURCE = 120
+
+_RUN = asyncio.Handle._run.__code__
+_MACHINERY = ("asyncio", "selectors", "uvloop", "otel_sched")
+_WAITING = ("asyncio", "concurrent", "otel_sched", "queue", "selectors", "socketserver", "threading")
+"""Modules in which threads stand that wait for work."""
+
+Line = tuple[CodeType, int, str]
+"""A frame without what it holds: the code, the line, and the module's name."""
+
+
+@dataclass(slots=True)
+class Step:
+    """One look at a loop's thread. It keeps neither frames nor the asyncio task, so that nothing lives longer by it."""
+
+    lines: list[Line] = field(default_factory=list)
+    """Outermost first; only what lies above the loop itself."""
+    omitted: int = 0
+    task: "weakref.ref[asyncio.Task[Any]] | None" = None
+    task_name: str = ""
+    coroutine: Any = None
+    """The code object of the task's coroutine."""
+    job: "weakref.ref[Job[Any]] | None" = None
+    job_facts: dict[str, str] = field(default_factory=dict)
+    """What is to be told of the job, which may be over by then."""
+    exact: bool = True
+    """Whether the innermost line is that of a call, where the interpreter's lock changes hands at the call's end."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of the program runs: the loop waits, or turns."""
+        return self.task is None and all(_is_machinery(module) for _, _, module in self.lines)
+
+    def same(self, other: "Step") -> bool:
+        """Say whether *other*, seen a little later, is the same step: within one turn of a loop a task has but one."""
+        if self.task is not None or other.task is not None:
+            return self.task == other.task
+        return bool(self.lines and other.lines) and self.lines[0][0] is other.lines[0][0]
+
+    def culprit(self) -> tuple[str, int, str] | None:
+        """Return file, line and function to blame: the innermost of the program's own code.
+
+        Where there is none, that of a library; where the stack is gone, the task's coroutine function.
+        """
+        theirs = [line for line in self.lines if not _is_machinery(line[2])]
+        own = [line for line in theirs if is_application(line[0].co_filename)]
+        for code, line, _ in reversed(own or theirs):
+            return code.co_filename, line, plain_name(code.co_qualname)
+        if isinstance(self.coroutine, CodeType):
+            return self.coroutine.co_filename, self.coroutine.co_firstlineno, plain_name(self.coroutine.co_qualname)
+        return None
+
+    def text(self, *, quick: bool = False) -> str:
+        """Return the stack as a traceback is printed; *quick* shows source only where no file has to be read for it."""
+        if not self.lines:
+            return ""
+        entries = [
+            traceback.FrameSummary(
+                code.co_filename,
+                line,
+                code.co_qualname,
+                line="" if quick and code.co_filename not in linecache.cache else None,
+            )
+            for code, line, _ in self.lines
+        ]
+        formatted = traceback.StackSummary.from_list(entries).format()
+        if self.omitted:
+            formatted.insert(OUTER_FRAMES, f"  ... {self.omitted} more\n")
+        return "Stack, most recent call last:\n" + "".join(formatted).rstrip("\n")
+
+
+def look(loop: asyncio.AbstractEventLoop | None, thread: int, outer: int) -> Step:
+    """Look what *loop* does in *thread*; its own frames, *outer* many, are left out. From any thread."""
+    step = Step()
+    frames = _frames(sys._current_frames().get(thread))
+    task = None if loop is None else asyncio.current_task(loop)
+    if task is not None:
+        step.task = weakref.ref(task)
+        step.task_name = task.get_name()
+        step.coroutine = getattr(task.get_coro(), "cr_code", None)
+        job = _job_of(task)
+    else:
+        job = _job_of_callback(frames, outer)
+    if job is not None:
+        step.job, step.job_facts = weakref.ref(job), _facts_of(job)
+    _fill(step, _without_us(frames[outer:]))
+    return step
+
+
+def other_thread(thread: int) -> tuple[str, Step | None]:
+    """Return name and stack of the one other thread that does anything but wait; nothing where there are more."""
+    found = []
+    names = {each.ident: each.name for each in threading.enumerate()}
+    for ident, top in sys._current_frames().items():
+        if ident not in (thread, threading.get_ident()):
+            frames = _frames(top)
+            if str(frames[-1].f_globals.get("__name__", "")).partition(".")[0] not in _WAITING:
+                found.append((names.get(ident, f"thread {ident}"), frames))
+    if len(found) != 1:
+        return "", None
+    step = Step()
+    _fill(step, found[0][1])
+    return found[0][0], step
+
+
+def source(file: str, line: int, *, quick: bool = False) -> str:
+    """Return that line of the source, stripped; empty where it cannot be had, or not without reading a file."""
+    if quick and file not in linecache.cache:
+        return ""
+    return linecache.getline(file, line).strip()[:MAX_SOURCE]
+
+
+def plain_name(qualname: str) -> str:
+    """Return a function's name as its author would say it."""
+    return qualname.rpartition("<locals>.")[2]
+
+
+def _fill(step: Step, frames: list[FrameType]) -> None:
+    step.omitted = max(0, len(frames) - MAX_FRAMES)
+    if step.omitted:
+        frames = frames[:OUTER_FRAMES] + frames[OUTER_FRAMES + step.omitted :]
+    if frames and frames[-1].f_lasti >= 0:
+        step.exact = opcode.opname[frames[-1].f_code.co_code[frames[-1].f_lasti]].startswith("CALL")
+    step.lines = [
+        (each.f_code, each.f_lineno or each.f_code.co_firstlineno, str(each.f_globals.get("__name__", "")))
+        for each in frames
+    ]
+
+
+def _frames(top: FrameType | None) -> list[FrameType]:
+    frames = []
+    while top is not None:
+        frames.append(top)
+        top = top.f_back
+    frames.reverse()
+    return frames
+
+
+def _without_us(frames: list[FrameType]) -> list[FrameType]:
+    """Leave out the innermost frames that are this package's: our own hook of the garbage collector, say."""
+    while frames and str(frames[-1].f_globals.get("__name__", "")).startswith("otel_sched.diagnostics."):
+        frames = frames[:-1]
+    return frames
+
+
+def _job_of(task: asyncio.Task[Any]) -> Job[Any] | None:
+    """Return the open job that *task* works on: its pool's, else that of its context, which it may have inherited."""
+    for entry in getattr(task, "_callbacks", None) or ():
+        for cell in getattr(entry[0], "__closure__", None) or ():
+            if type(cell.cell_contents) is Worker:  # the pool's own; what the task itself refers to is not seen (3.11)
+                return cell.cell_contents.job
+    return _open(_context_of(task).get(current))
+
+
+def _job_of_callback(frames: list[FrameType], outer: int) -> Job[Any] | None:
+    """Return the open job in whose context a callback was scheduled, where the loop's frame tells (not uvloop's)."""
+    frame = frames[outer - 1] if 0 < outer < len(frames) else None
+    if frame is None or frame.f_code is not _RUN:
+        return None
+    context = getattr(frame.f_locals.get("self"), "_context", None)
+    return None if context is None else _open(context.get(current))
+
+
+def _facts_of(job: Job[Any]) -> dict[str, str]:
+    facts = {"queue": job.queue, "job_id": job.id}
+    if job.name:
+        facts["job"] = job.name
+    identity = job.ledger.identify(job)
+    if identity is not None:
+        facts |= {"trace_id": f"{identity[0]:032x}", "span_id": f"{identity[1]:016x}"}
+    return facts
+
+
+def _open(ref: "weakref.ref[Job[Any]] | None") -> Job[Any] | None:
+    job = None if ref is None else ref()
+    return job if job is not None and job.outcome is None else None
+
+
+def _is_machinery(module: str) -> bool:
+    return module.partition(".")[0] in _MACHINERY

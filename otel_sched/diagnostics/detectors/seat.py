@@ -1,0 +1,107 @@
+"""Floor 5: one asyncio task as detectors see it: the job that it works on, and the queues that it takes from."""
+
+import asyncio
+import gc
+import sys
+import weakref
+from collections.abc import Callable
+from types import CoroutineType
+from typing import Any
+
+from ..._core.consumer import Consumer, _context_of, here
+from ..._core.job import Job
+from ..._core.ledger import current
+from ..._core.runner import Worker
+
+
+class Seat:
+    """An asyncio task that takes jobs, or was started in one. It lives for one step of a look, and holds the task."""
+
+    __slots__ = ("consumer", "job", "ref", "task", "weak", "worker")
+
+    def __init__(
+        self, task: asyncio.Task[Any], ref: "weakref.ref[Job[Any]] | None", consumer: Any, worker: Worker | None
+    ) -> None:
+        self.task = task
+        self.weak: Callable[[], asyncio.Task[Any] | None] = _nothing
+        """A weak reference to the task that exists anyway: ten thousand new ones would call for garbage collection."""
+        self.ref = ref
+        """The job of its context, as its context holds it."""
+        self.consumer: Consumer | None = consumer
+        """The consumer that it is, or that one of those was in which it was started."""
+        self.worker = worker
+        self.job: Job[Any] | None = worker.job if worker is not None else None if ref is None else ref()
+
+    @property
+    def takes(self) -> bool:
+        """Whether it takes jobs itself, so that the job of its context is its own and not inherited."""
+        if self.worker is not None:
+            return True
+        return self.consumer is not None and self.consumer.task() is self.task
+
+    def ledgers(self) -> list[Any]:
+        """Return the books of the queues that it is known to take from."""
+        if self.worker is not None:
+            return [self.worker._broker.ledger]
+        if self.consumer is None or not self.takes:
+            return []
+        found = [] if self.consumer.ledger is None else [self.consumer.ledger]
+        return found + [job.ledger for job in self.consumer.jobs if job.ledger is not self.consumer.ledger]
+
+    def name(self) -> str:
+        """Return the task's name and its coroutine function, as a reader would look for them."""
+        return task_words(self.task)
+
+
+def _nothing() -> None:
+    return None
+
+
+def seat_of(task: asyncio.Task[Any]) -> Seat | None:
+    """Return *task* as a Seat; None for one that has nothing to do with jobs."""
+    context = _context_of(task)
+    ref, consumer, worker = context.get(current), context.get(here), worker_of(task)
+    if ref is None and worker is None and (consumer is None or consumer.task() is not task):
+        return None
+    return Seat(task, ref, consumer, worker)
+
+
+def worker_of(task: asyncio.Task[Any]) -> Worker | None:
+    """Return the worker of a pool whose asyncio task *task* is, or None.
+
+    The garbage collector knows what a coroutine holds. Reading the frame's locals would leave a copy of them, and so
+    a job, in the frame (up to 3.12).
+    """
+    coroutine = task.get_coro()
+    if type(coroutine) is not CoroutineType or coroutine.cr_code is not Worker.run.__code__:
+        return None
+    return next((each for each in gc.get_referents(coroutine) if type(each) is Worker), None)
+
+
+def task_words(task: asyncio.Task[Any]) -> str:
+    """Name a task for a sentence: its name and the coroutine function that it runs."""
+    coroutine = task.get_coro()
+    function = getattr(coroutine, "__qualname__", type(coroutine).__name__).rpartition("<locals>.")[2]
+    return f"{task.get_name()!r} ({function})"
+
+
+def waiting_tasks(futures: Any) -> list[asyncio.Task[Any]]:
+    """Return the tasks that wait for *futures*, as their callbacks tell."""
+    found: list[asyncio.Task[Any]] = []
+    for future in futures:
+        for entry in getattr(future, "_callbacks", None) or ():
+            task = getattr(entry[0], "__self__", None)
+            if isinstance(task, asyncio.Task):
+                found.append(task)
+    return found
+
+
+def all_tasks(loop: asyncio.AbstractEventLoop) -> list["weakref.ref[asyncio.Task[Any]]"]:
+    """Return weak references to all asyncio tasks, those of other loops too, where that can be had at once.
+
+    asyncio.all_tasks() looks at each of them, which stops the loop for 10 ms where there are 20 000.
+    """
+    known: Any = getattr(asyncio.tasks, "_all_tasks" if sys.version_info < (3, 12) else "_scheduled_tasks", None)
+    if sys.version_info < (3, 14) and isinstance(known, weakref.WeakSet):
+        return list(known.data)  # type: ignore[attr-defined]
+    return [weakref.ref(task) for task in asyncio.all_tasks(loop)]

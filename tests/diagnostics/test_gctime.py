@@ -1,0 +1,45 @@
+"""How long the garbage collector was at work."""
+
+import gc
+
+from otel_sched._core.clock import monotonic
+from otel_sched.diagnostics.gctime import Pauses
+
+
+def test_a_collection_is_timed_and_a_young_one_is_not() -> None:
+    """Only the part of it that lies between the two instants counts."""
+    pauses = Pauses()
+    pauses.attend()
+    began = monotonic()
+    gc.collect(0)
+    assert pauses.within(began, monotonic()) == 0.0
+    gc.collect()
+    ended = monotonic()
+    pauses.leave()
+    took = pauses.within(began, ended)
+    assert 0.0 < took <= ended - began
+    assert pauses.within(ended, ended + 1.0) == 0.0
+    assert pauses.within(began - 1.0, began) == 0.0
+
+
+def test_one_that_goes_on_counts_as_well() -> None:
+    """Up to the instant that is asked for."""
+    pauses = Pauses()
+    pauses._collecting("start", {"generation": 2})
+    began = pauses._began
+    assert began is not None
+    assert pauses.within(began - 1.0, began + 0.25) == 0.25
+    pauses._collecting("stop", {"generation": 2})
+    assert pauses.within(began, began + 60.0) < 60.0
+
+
+def test_the_hook_is_there_while_somebody_wants_it() -> None:
+    """Once, however many do."""
+    pauses = Pauses()
+    pauses.attend()
+    pauses.attend()
+    assert gc.callbacks.count(pauses._collecting) == 1
+    pauses.leave()
+    assert gc.callbacks.count(pauses._collecting) == 1
+    pauses.leave()
+    assert gc.callbacks.count(pauses._collecting) == 0
