@@ -9,6 +9,7 @@ from typing import Any
 
 from .broker import Broker
 from .complaint import complain
+from .consumer import running_task
 from .errors import QueueShutDown
 from .job import CancelReason, Job, Outcome, type_name
 from .ledger import Series, current
@@ -18,11 +19,30 @@ _ENDS_WORKER = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, Generator
 
 Handler = Callable[[Any], Awaitable[Any]]
 
+_workers: "weakref.WeakKeyDictionary[asyncio.Task[Any], weakref.ref[Worker]]" = weakref.WeakKeyDictionary()
+
+
+def worker_of(task: asyncio.Task[Any]) -> "Worker | None":
+    """Return the worker of a pool whose asyncio task *task* is, or None; from any thread."""
+    ref = _workers.get(task)
+    return None if ref is None else ref()
+
 
 class Worker:
     """One asyncio task of a pool."""
 
-    __slots__ = ("_broker", "_handler", "_repeats", "_series", "job", "name", "retiring", "stopping", "task")
+    __slots__ = (
+        "__weakref__",
+        "_handler",
+        "_repeats",
+        "_series",
+        "broker",
+        "job",
+        "name",
+        "retiring",
+        "stopping",
+        "task",
+    )
 
     def __init__(self, name: str, broker: Broker[Any], handler: Handler, series: Series, repeats: Repeats) -> None:
         self.name = name
@@ -32,14 +52,17 @@ class Worker:
         self.stopping = False
         """Set before the pool cancels it, so that a cancellation can say who wanted it."""
         self.task: asyncio.Task[None] | None = None
-        self._broker = broker
+        self.broker = broker
         self._handler = handler
         self._series = series
         self._repeats = repeats
 
     async def run(self) -> None:
         """Work until the queue is shut down, the pool lets it go, or it is cancelled."""
-        broker, handler, series = self._broker, self._handler, self._series
+        task = running_task()
+        if task is not None:
+            _workers[task] = weakref.ref(self)
+        broker, handler, series = self.broker, self._handler, self._series
         take, settle = broker.take, broker.settle
         carries = broker.ledger.options.carry == "context"
         ledger, done = broker.ledger, Outcome.OK

@@ -19,9 +19,12 @@ from .monitor import monitor_loop as monitor_loop
 from .scan import Detectors as Detectors
 from .signals import SignalDumps as SignalDumps
 from .signals import dump_on_signal as dump_on_signal
+from .together import Diagnostics as Diagnostics
+from .together import start as start
 
 __all__ = [
     "Detectors",
+    "Diagnostics",
     "Diff",
     "Dump",
     "Finding",
@@ -40,4 +43,5 @@ __all__ = [
     "monitor_loop",
     "set_default_reporter",
     "snapshot",
+    "start",
 ]

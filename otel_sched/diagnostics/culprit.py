@@ -15,7 +15,7 @@ from .._core.callsite import is_application
 from .._core.consumer import _context_of
 from .._core.job import Job
 from .._core.ledger import current
-from .._core.runner import Worker
+from .._core.runner import worker_of
 
 MAX_FRAMES = 60
 """Of a deeper stack the middle is left out."""
@@ -167,10 +167,9 @@ def _without_us(frames: list[FrameType]) -> list[FrameType]:
 
 def _job_of(task: asyncio.Task[Any]) -> Job[Any] | None:
     """Return the open job that *task* works on: its pool's, else that of its context, which it may have inherited."""
-    for entry in getattr(task, "_callbacks", None) or ():
-        for cell in getattr(entry[0], "__closure__", None) or ():
-            if type(cell.cell_contents) is Worker:  # the pool's own; what the task itself refers to is not seen (3.11)
-                return cell.cell_contents.job
+    worker = worker_of(task)
+    if worker is not None:
+        return worker.job if worker.job is None or worker.job.outcome is None else None
     return _open(_context_of(task).get(current))
 
 

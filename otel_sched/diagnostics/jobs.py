@@ -7,8 +7,7 @@ from .._core.census import ledgers
 from .._core.consumer import Consumer, _context_of
 from .._core.job import Job
 from .._core.ledger import current
-from .._core.runner import Worker
-from .links import cells
+from .._core.runner import worker_of
 from .sightings import tasks as seen_tasks
 
 MAX_JOBS = 20
@@ -56,14 +55,10 @@ class OpenJobs:
 
     def note_worker(self, task: Any, number: int) -> None:
         """Remember the job of *task* if it is the worker of a pool: its jobs have no owner that says so."""
-        for entry in task._callbacks or ():
-            callback = entry[0] if isinstance(entry, tuple) else entry
-            if getattr(callback, "__qualname__", "") != "WorkerPool._start_worker.<locals>.<lambda>":
-                continue
-            worker = next((each for each in cells(callback) if isinstance(each, Worker)), None)
-            job = None if worker is None else worker.job
-            if job is not None and job.outcome is None:
-                self.note(number, job)
+        worker = worker_of(task)
+        job = None if worker is None else worker.job
+        if job is not None and job.outcome is None:
+            self.note(number, job)
 
     def rows(self, task: Any, number: int) -> tuple[tuple[Any, ...], int]:
         """Return rows of the jobs that *task* took and of the one that it inherited, and how many there are."""

@@ -1,17 +1,15 @@
 """Floor 5: one asyncio task as detectors see it: the job that it works on, and the queues that it takes from."""
 
 import asyncio
-import gc
 import sys
 import weakref
 from collections.abc import Callable
-from types import CoroutineType
 from typing import Any
 
 from ..._core.consumer import Consumer, _context_of, here
 from ..._core.job import Job
 from ..._core.ledger import current
-from ..._core.runner import Worker
+from ..._core.runner import Worker, worker_of
 
 
 class Seat:
@@ -42,7 +40,7 @@ class Seat:
     def ledgers(self) -> list[Any]:
         """Return the books of the queues that it is known to take from."""
         if self.worker is not None:
-            return [self.worker._broker.ledger]
+            return [self.worker.broker.ledger]
         if self.consumer is None or not self.takes:
             return []
         found = [] if self.consumer.ledger is None else [self.consumer.ledger]
@@ -64,18 +62,6 @@ def seat_of(task: asyncio.Task[Any]) -> Seat | None:
     if ref is None and worker is None and (consumer is None or consumer.task() is not task):
         return None
     return Seat(task, ref, consumer, worker)
-
-
-def worker_of(task: asyncio.Task[Any]) -> Worker | None:
-    """Return the worker of a pool whose asyncio task *task* is, or None.
-
-    The garbage collector knows what a coroutine holds. Reading the frame's locals would leave a copy of them, and so
-    a job, in the frame (up to 3.12).
-    """
-    coroutine = task.get_coro()
-    if type(coroutine) is not CoroutineType or coroutine.cr_code is not Worker.run.__code__:
-        return None
-    return next((each for each in gc.get_referents(coroutine) if type(each) is Worker), None)
 
 
 def task_words(task: asyncio.Task[Any]) -> str:
