@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 
-from . import api, delay, fast, imports, memory, outage, silent, soak
+from . import api, delay, dumps, fast, imports, memory, monitor, outage, silent, soak
 from .figures import missed, table
 from .rounds import Settings, loop_factories
 
@@ -19,6 +19,8 @@ GROUPS: dict[str, Callable[[Settings], dict[str, float]]] = {
     "fast": fast.measure,
     "loop": delay.measure,
     "outage": outage.measure,
+    "monitor": monitor.measure,
+    "dumps": dumps.measure,
 }
 
 

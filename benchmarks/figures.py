@@ -98,7 +98,19 @@ OUTAGE = {
     "outage_slowdown": Figure(what="throughput lost while the receiver fails, worst fault", target=0.05),
     **{f"outage_{fault}": Figure(what=f"the same: {what}") for fault, what in FAULTS.items()},
 }
-FIGURES: dict[str, Figure] = {**SILENT, **MEMORY, **IMPORTS, **API, **FAST, **LOOP, **OUTAGE}
+MONITOR = {
+    "monitor_share": Figure(what="heartbeat and watchdog of a busy loop, part of a core", target=0.003),
+    "monitored_loop": Figure(what="own loop watched, x unwatched, in processor time"),
+    "diagnosed_loop": Figure(what="own loop with monitor and detectors, likewise"),
+    "idle_timer_share": Figure(what="a bare timer as frequent as the heartbeat in an idle loop, part of a core"),
+    "idle_watched_share": Figure(what="heartbeat and watchdog of an idle loop, likewise"),
+}
+DUMPS = {
+    "dump_ms": Figure(what="dump_tasks() of 10 000 tasks, ms", target=1000.0),
+    "dump_async_ms": Figure(what="dump_tasks_async() of them, ms", target=1000.0),
+    "dump_stop_ms": Figure(what="the longest that the loop did not turn meanwhile, ms", target=50.0),
+}
+FIGURES: dict[str, Figure] = {**SILENT, **MEMORY, **IMPORTS, **API, **FAST, **LOOP, **OUTAGE, **MONITOR, **DUMPS}
 
 
 def table(values: dict[str, float]) -> str:

@@ -1,16 +1,20 @@
-"""What watching an event loop costs: its heartbeat, the watchdog's thread and the garbage collector's hook.
+"""What watching an event loop costs: its heartbeat, the watchdog's thread, the garbage collector's hook, detectors.
 
-A loop that is busy is measured, not an idle one: what an idle process pays to be woken up is the machine's price, on a
-virtual one many times that of the work. The cost is too small to be measured as it is, so the heart beats many times as
-often, the watchdog looks as many times as often, and what they take is divided by the number of beats.
+On a busy loop the cost of the monitor is too small to be measured as it is. So the heart beats many times as often, the
+watchdog looks as many times as often, and what they take is divided by the number of beats. An idle loop is measured
+beside a bare timer with the same interval: most of what it pays is the machine's price for being woken up, on a virtual
+one many times that of the work.
 """
 
+import asyncio
 import statistics
 import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from otel_sched._core.finding import Finding, Reporter
 from otel_sched._core.job import Job
-from otel_sched.diagnostics import LoopMonitor, lookout
+from otel_sched.diagnostics import LoopMonitor, lookout, start
 
 from . import ours
 from .rounds import Settings, interleave
@@ -19,6 +23,10 @@ JOBS = 100_000
 TIMES = 50
 ROUNDS = 5
 """So many times as many as usual: they are short, and what is looked for is little."""
+IDLE = 2.0
+"""Seconds that an idle loop is measured."""
+IDLE_ROUNDS = 5
+"""At most."""
 
 
 class Deaf(Reporter):
@@ -59,6 +67,36 @@ class Watch:
             lookout.STATE_EVERY = usual
 
 
+class Timer(AbstractContextManager["Timer"]):
+    """A timer in the running loop that does nothing."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._loop = asyncio.get_running_loop()
+        self._set()
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.cancel()
+
+    def _set(self) -> None:
+        self._handle = self._loop.call_later(self._interval, self._set)
+
+
+async def idle(seconds: float, around: Any) -> float:
+    """Return the part of a core that a loop takes in which nothing happens but what *around* makes of it."""
+    with around():
+        await asyncio.sleep(min(0.1, seconds))
+        began, cpu = time.monotonic(), time.process_time()
+        await asyncio.sleep(seconds)
+        return (time.process_time() - cpu) / (time.monotonic() - began)
+
+
+async def diagnosed(jobs: int) -> float:
+    """Return the processor time of one job with all of `start()`: detectors have each job followed."""
+    with start(reporter=Deaf()):
+        return await alone(jobs)
+
+
 def measure(settings: Settings) -> dict[str, float]:
     """Return the figures of this group."""
     jobs = settings.jobs(JOBS)
@@ -68,6 +106,7 @@ def measure(settings: Settings) -> dict[str, float]:
             "alone": lambda: settings.run(alone(jobs)),
             "watched": lambda: settings.run(watch.run(jobs)),
             "often": lambda: settings.run(often.run(jobs)),
+            "diagnosed": lambda: settings.run(diagnosed(jobs)),
         },
         ROUNDS * settings.rounds,
     )
@@ -78,6 +117,25 @@ def measure(settings: Settings) -> dict[str, float]:
         if count
     ]
     return {
-        "monitor_share": statistics.median(each) / often.interval,
+        "monitor_share": statistics.median(each) / watch.interval,
         "monitored_loop": rounds.ratio("watched", "alone"),
+        "diagnosed_loop": rounds.ratio("diagnosed", "alone"),
+        **_idle(settings, watch.interval),
+    }
+
+
+def _idle(settings: Settings, interval: float) -> dict[str, float]:
+    seconds = max(0.2, IDLE * settings.scale)
+    rounds = interleave(
+        {
+            "alone": lambda: settings.run(idle(seconds, nullcontext)),
+            "timer": lambda: settings.run(idle(seconds, lambda: Timer(interval))),
+            "watched": lambda: settings.run(idle(seconds, lambda: LoopMonitor(reporter=Deaf()))),
+        },
+        min(settings.rounds, IDLE_ROUNDS),
+    )
+    alone = rounds.taken["alone"]
+    return {
+        f"idle_{name}_share": statistics.median(a - b for a, b in zip(rounds.taken[name], alone, strict=True))
+        for name in ("timer", "watched")
     }

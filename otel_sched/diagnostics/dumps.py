@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
-from . import plain, text
+from . import collector, plain, text
 from .look import Look
 from .queues import QueueInfo, queue_infos
 from .tasks import MAX_TASKS, Tasks
@@ -127,8 +127,12 @@ async def _in_thread(make: Callable[[], Dump]) -> Dump:
 
 
 def _made(limit: int, *, tasks: bool = False, queues: bool = False, threads: bool = False) -> Dump:
-    began = perf_counter()
-    look = Look(checked_limit(limit))
+    began, limit = perf_counter(), checked_limit(limit)
+    with collector.held_off():
+        return _looked(Look(limit), began, tasks, queues, threads)
+
+
+def _looked(look: Look, began: float, tasks: bool, queues: bool, threads: bool) -> Dump:
     result = look.result() if tasks else None
     return Dump(
         when=datetime.now(UTC),

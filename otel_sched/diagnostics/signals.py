@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TextIO
 
 from .._core.complaint import complain
+from .collector import held_off
 from .dumps import Dump, checked_limit, dump
 from .tasks import MAX_TASKS, note_tasks
 
@@ -99,7 +100,9 @@ class SignalDumps:
 
     def _dump(self, said: bytes) -> None:
         made = replace(dump(limit=self._limit), interrupted=said.decode("utf-8", "backslashreplace").strip())
-        self._write(_rendered(made, self._form) + "\n")
+        with held_off():
+            rendered = _rendered(made, self._form)
+        self._write(rendered + "\n")
 
     def __enter__(self) -> Self:
         return self
