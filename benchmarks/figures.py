@@ -101,7 +101,7 @@ OUTAGE = {
 MONITOR = {
     "monitor_share": Figure(what="heartbeat and watchdog of a busy loop, part of a core", target=0.003),
     "monitored_loop": Figure(what="own loop watched, x unwatched, in processor time"),
-    "diagnosed_loop": Figure(what="own loop with monitor and detectors, likewise"),
+    "followed_loop": Figure(what="own loop with jobs followed, as detectors need it, likewise"),
     "idle_timer_share": Figure(what="a bare timer as frequent as the heartbeat in an idle loop, part of a core"),
     "idle_watched_share": Figure(what="heartbeat and watchdog of an idle loop, likewise"),
 }
