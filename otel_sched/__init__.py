@@ -1,5 +1,7 @@
-"""asyncio queues and worker pools that show what they do: spans, metrics and logs through OpenTelemetry."""
+"""asyncio queues and worker pools that show what they do: spans, metrics and logs through OpenTelemetry.
+(PYTEST_DONT_REWRITE: else pytest, for the sake of our plugin, would warn wherever this was imported before.)"""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from ._core.errors import ConfigurationError, OtelSchedError, QueueShutDown
@@ -51,6 +53,10 @@ __all__ = [
 
 set_default_observer(OtelObserver())
 set_default_reporter(OtelReporter())
+if "OTEL_SCHED_DIAGNOSTICS" in os.environ or "OTEL_SCHED_DUMP_SIGNAL" in os.environ:
+    from .autostart import arm
+
+    arm()
 
 
 if not TYPE_CHECKING:  # a module that has it has every name, for type checkers

@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind
 
 from otel_sched import OtelObserver, Queue
 from otel_sched.telemetry.logs import OtlpHandler
-from tests.in_memory import InMemoryTelemetry
+from otel_sched.testing import InMemoryTelemetry
 
 
 class Chain:
@@ -44,12 +44,12 @@ class Chain:
 
     def named(self, name: str) -> list[ReadableSpan]:
         """Return the ended spans of that name."""
-        return [span for span in self.telemetry.spans() if span.name == name]
+        return [span for span in self.telemetry.spans if span.name == name]
 
     def one(self, name: str) -> ReadableSpan:
         """Return the only ended span of that name."""
         found = self.named(name)
-        assert len(found) == 1, f"{len(found)} spans {name!r} among {[each.name for each in self.telemetry.spans()]}"
+        assert len(found) == 1, f"{len(found)} spans {name!r} among {[each.name for each in self.telemetry.spans]}"
         return found[0]
 
     def processed(self) -> list[ReadableSpan]:
@@ -62,7 +62,7 @@ class Chain:
 
     def lines(self, text: str) -> list[Any]:
         """Return the log records whose body holds *text*."""
-        return [each.log_record for each in self.telemetry.logs() if text in str(each.log_record.body)]
+        return [each.log_record for each in self.telemetry.logs if text in str(each.log_record.body)]
 
     def total(self, metric: str, **attributes: str) -> float:
         """Return the sum of a metric's points that have these attributes, given by their last part."""

@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from otel_sched.telemetry import interest
-from tests.in_memory import InMemoryTelemetry
+from otel_sched.testing import InMemoryTelemetry
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The telemetry contract, held: docs/telemetry.md and telemetry/names.py say the same, and the code says no more."""
+"""The telemetry contract, held: docs/telemetry.md and _core/names.py say the same, and the code says no more."""
 
 import ast
 import re
@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from otel_sched import CancelReason, Outcome
+from otel_sched._core import names
 from otel_sched._core.finding import FindingKind
 from otel_sched._core.job import CancelState, DropReason
 from otel_sched._core.ledger import MAX_JOB_NAMES
+from otel_sched._core.liveness import MAX_NAMES
 from otel_sched._core.repeats import BURST, PERIOD
 from otel_sched.diagnostics.blame import Cause, Evidence, blocked, resumed
 from otel_sched.diagnostics.culprit import Step
-from otel_sched.diagnostics.monitor import MAX_NAMES
-from otel_sched.telemetry import counting, logs, names
-from otel_sched.telemetry.names import Instrument
+from otel_sched.health.metrics import prometheus_name
+from otel_sched.telemetry import counting, logs
 from otel_sched.telemetry.providers import SCHEMA_URL
 from otel_sched.telemetry.spans import PARENT_WITHIN
 
@@ -61,18 +62,9 @@ def used_by_the_code() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "names":
                 used.add(node.attr)
-            elif isinstance(node, ast.ImportFrom) and node.module in ("names", "telemetry.names"):
+            elif isinstance(node, ast.ImportFrom) and node.module in ("names", "_core.names"):
                 used |= {alias.name for alias in node.names}
     return used
-
-
-def prometheus_name(instrument: Instrument) -> str:
-    """Return what the OpenTelemetry specification makes of a metric's name for Prometheus."""
-    name = re.sub(r"[^a-zA-Z0-9:]+", "_", instrument.name)
-    unit = re.sub(r"\{[^}]*\}", "", instrument.unit)
-    if unit:
-        name += {"s": "_seconds", "1": "_ratio"}[unit]
-    return name + ("_total" if instrument.kind == names.COUNTER else "")
 
 
 @pytest.mark.parametrize("row", tables("## Metrics"), ids=lambda row: row["instrument"].strip("`"))

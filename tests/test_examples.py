@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,13 +82,59 @@ SHOWS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+STUCK: dict[str, tuple[str, ...]] = {
+    "blocking_call.py": (
+        r"^WARNING:otel_sched:event loop 'main' has been blocked for [\d.]+ s by ask_bank\(\) at \S+blocking_call\.py:",
+        r"asyncio task 'orders-\d' at work on job \w+ of queue 'orders' \(charge\)",
+        r"^  File .*, in charge\n    ask_bank\(order\)$",
+        r"^4 orders, 4 workers, 0\.5 s each: ",
+    ),
+    "skipped_task_done.py": (
+        r"^ERROR:otel_sched:join\(\) of queue 'invoices' cannot finish \(awaited by 'Task-1' \(main\), at main\(\) at ",
+        r"2 of 4 unfinished items have left the queue and never had a task_done\(\); taken by asyncio task "
+        r"'worker-\d' \(worker, job \w+\), which ended with ValueError; .*'worker-\d'.* which ended with ValueError; "
+        r"2 more wait, and no consumer is left",
+        r"^    await invoices\.join\(\)$",
+    ),
+    "full_queue.py": (
+        r"^ERROR:otel_sched:Deadlock: Queue 'pages' is full \(8\), and all of its 3 consumers wait to put into it",
+        r"One waits in visit\(\) at \S+full_queue\.py:\d+",
+        r"^    await pages\.put\(",
+    ),
+    "lock_without_timeout.py": (
+        r"^WARNING:otel_sched:Job \w+ of queue 'orders' \(Client\.send\) has been running for [\d.]+ s in asyncio task "
+        r"'orders-\d'.* It waits in Client\._renew\(\) at ",
+        r"^dump of process \d+",
+        r"\A(?=(?s:.*) waits for the Lock at \w+, held by task (\d+),)"
+        r"(?s:.*)^  task \1 'orders-\d' \(Worker\.run\) waits for the StreamReader at ",
+        r"^      File .*, in Client\._renew\n        return int\(await reader\.readline\(\)\)$",
+        r"^  queue 'orders' \(Queue\): 47 wait .* 3 taken",
+    ),
+    "swallowed_cancellation.py": (
+        r"^SIGTERM: going down\n(?:.*\n)*?WARNING:otel_sched:Asyncio task 'mailer-0' \(worker\) was cancelled and goes "
+        r"on waiting for jobs of queue 'mails', in worker\(\) at ",
+        r"swallows CancelledError",
+    ),
+}
+"""What diagnostics say of the failures in examples/stuck."""
+CURED = {
+    "blocking_call.py": r"^4 orders, 4 workers, 0\.5 s each: ",
+    "skipped_task_done.py": r"^every invoice was tried$",
+    "full_queue.py": r"^visited all 121 pages$",
+    "lock_without_timeout.py": r"^no token yet, once more\n(?:.*\n)*all orders are sent$",
+    "swallowed_cancellation.py": r"^SIGTERM: going down\ndown$",
+}
+"""What they print in the end when they are cured."""
+HICCUP = re.compile(r"event loop 'main' (?:has been|was) blocked (?!.*\bask_bank\b)")
+"""What a busy machine may do to any program."""
 
-def run(example: str, folder: Path) -> str:
+
+def run(example: str, folder: Path, *arguments: str) -> str:
     """Run an example as a user does, without any OTEL_ variable, and return what it printed on both streams."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(EXAMPLES / example)],
+        [sys.executable, "-W", "error", str(EXAMPLES / example), *arguments],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -108,9 +155,37 @@ def test_the_example_shows_what_it_is_for(example: str, tmp_path: Path) -> None:
         assert re.search(pattern, printed, re.MULTILINE), f"no line {pattern!r} in:\n{printed}"
 
 
+def run_stuck(example: str, folder: Path, *arguments: str) -> list[str]:
+    """Run one of the failures on asyncio and on uvloop, side by side: most of their time they wait."""
+    loops = [(), ("--uvloop",)]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda loop: run(f"stuck/{example}", folder, *arguments, *loop), loops))
+
+
+@pytest.mark.parametrize("example", sorted(STUCK))
+def test_diagnostics_say_why_it_is_stuck(example: str, tmp_path: Path) -> None:
+    """The sentence, the place and who is to blame stand in what it printed; and it came to its end."""
+    for printed in run_stuck(example, tmp_path):
+        for pattern in STUCK[example]:
+            assert re.search(pattern, printed, re.MULTILINE), f"no line {pattern!r} in:\n{printed}"
+
+
+@pytest.mark.parametrize("example", sorted(STUCK))
+def test_nothing_is_said_of_it_when_it_is_cured(example: str, tmp_path: Path) -> None:
+    """It does its work to the end, and diagnostics are silent."""
+    for printed in run_stuck(example, tmp_path, "--cured"):
+        assert re.search(CURED[example], printed, re.MULTILINE), printed
+        assert not [
+            line for line in re.findall(r"^\w+:otel_sched:.*", printed, re.MULTILINE) if not HICCUP.search(line)
+        ]
+
+
 def test_every_example_is_run_and_listed() -> None:
     """A file added to examples/ is executed by this test and stands in the index."""
     files = {path.name for path in EXAMPLES.glob("*.py")} - {"shown.py"}
     assert files == set(SHOWS)
+    stuck = {path.name for path in (EXAMPLES / "stuck").glob("*.py")} - {"bounded.py"}
+    assert stuck == set(STUCK) == set(CURED)
     index = (EXAMPLES / "README.md").read_text("utf-8")
-    assert set(re.findall(r"^\| \[([\w.]+\.py)\]", index, re.MULTILINE)) == files
+    listed = set(re.findall(r"^\| \[((?:stuck/)?[\w.]+\.py)\]", index, re.MULTILINE))
+    assert listed == files | {f"stuck/{name}" for name in stuck}

@@ -20,8 +20,8 @@ import otel_sched
 from otel_sched._core import callsite
 from otel_sched._core.observed import Observed
 from otel_sched.instrumentor import EXCLUDE, INCLUDE, OtelSchedInstrumentor
+from otel_sched.testing import InMemoryTelemetry
 from tests.conftest import ARun
-from tests.in_memory import InMemoryTelemetry
 
 PLAIN_INIT = asyncio.Queue.__init__
 PLAIN_RECORD = logging.Logger.makeRecord
@@ -81,7 +81,7 @@ def test_a_queue_of_the_application_is_observed_under_the_place_that_creates_it(
         assert await pass_one(queue) == "item"
 
     arun(main())
-    assert [span.name for span in telemetry.spans()] == ["process shop.main.Shop.orders"]
+    assert [span.name for span in telemetry.spans] == ["process shop.main.Shop.orders"]
 
 
 class Heap(asyncio.Queue[Any]):
@@ -193,7 +193,7 @@ def test_every_kind_of_queue_is_observed_and_works(
         return 2 if isinstance(queue, Goes) else 1
 
     jobs = arun(main())
-    assert len(telemetry.spans()) == jobs
+    assert len(telemetry.spans) == jobs
 
 
 def test_a_subclass_that_goes_on_keeps_what_it_set(instrumentor: OtelSchedInstrumentor) -> None:
@@ -260,7 +260,7 @@ def test_the_programs_own_watch_takes_over(
     assert name_of(queue) == "orders"
     assert queue.ledger.options.correlation == "link"
     assert arun(pass_one(queue)) == "item"
-    assert telemetry.spans() == ()
+    assert telemetry.spans == ()
     instrumentor.uninstrument()
     assert name_of(queue) == "orders"
 
@@ -292,7 +292,7 @@ def test_the_queues_of_libraries_are_left_out(
 
     arun(main())
     assert name_of(library("driver.pool").make()) is None
-    assert telemetry.spans() == ()
+    assert telemetry.spans == ()
     assert not instrumentor._watched
     assert not callsite._names
 
@@ -438,7 +438,7 @@ def test_queues_in_use_survive_both_ways(
         assert await pass_one(again) == "item"
 
     arun(main())
-    assert [span.name.rpartition(".")[2] for span in telemetry.spans()][-1] == "again"
+    assert [span.name.rpartition(".")[2] for span in telemetry.spans][-1] == "again"
 
 
 def test_work_in_hand_ends_unobserved(
@@ -460,7 +460,7 @@ def test_work_in_hand_ends_unobserved(
         await queue.join()
 
     arun(main())
-    [span] = telemetry.spans()
+    [span] = telemetry.spans
     assert (span.attributes or {})["otel_sched.job.outcome"] == "unobserved"
 
 
@@ -484,7 +484,7 @@ def test_it_may_be_turned_on_and_off_at_will(
         instrumentor.uninstrument()
         assert not instrumentor.is_instrumented_by_opentelemetry
         assert asyncio.Queue.__init__ is PLAIN_INIT
-    assert len(telemetry.spans()) == 10
+    assert len(telemetry.spans) == 10
     assert caplog.records == []
     points = telemetry.metrics()["otel_sched.jobs.put"]
     assert [point.value for point in points] == [10]
@@ -616,7 +616,7 @@ def test_a_worker_that_logs_and_swallows_its_exception_has_failed(
                 jobs.task_done()
 
     arun(main())
-    spans = telemetry.spans()
+    spans = telemetry.spans
     assert [(span.attributes or {})["otel_sched.job.outcome"] for span in spans] == ["ok", "error"]
     assert (spans[1].attributes or {})["error.type"] == "ZeroDivisionError"
     [record] = log[1].records

@@ -29,10 +29,9 @@ from otel_sched import (
 from otel_sched._core import pool as pool_module
 from otel_sched._core.ledger import Ledger
 from otel_sched.telemetry.logs import OtlpHandler
-from otel_sched.testing import run
+from otel_sched.testing import InMemoryTelemetry, run
 from tests.chains import Chain, ids
 from tests.conftest import ARun
-from tests.in_memory import InMemoryTelemetry
 
 SILENT = Observer()
 
@@ -1223,7 +1222,7 @@ def test_a_failure_is_one_record_over_otlp_and_one_line_in_the_log(
     assert chain.outcomes() == ["error"]
     assert not span.status.is_ok
     assert span.events == ()
-    (record,) = [each.log_record for each in chain.telemetry.logs()]
+    (record,) = [each.log_record for each in chain.telemetry.logs]
     assert record.event_name == "otel_sched.job.exception"
     assert (record.trace_id, record.span_id) == ids(span.context)
     assert (record.attributes or {})["exception.message"] == "no money"
@@ -1247,7 +1246,7 @@ def test_timeouts_and_cancellations_of_a_pool(
     arun(pooled(chain, handler, "a"))
     assert chain.outcomes() == [outcome]
     assert chain.total("otel_sched.jobs.finished", job__outcome=outcome) == 1
-    (record,) = [each.log_record for each in chain.telemetry.logs()]
+    (record,) = [each.log_record for each in chain.telemetry.logs]
     assert record.severity_text == records
     chain.assert_books_balance()
 
@@ -1264,7 +1263,7 @@ def test_many_failures_of_a_kind_are_summed_up(chain: Chain, caplog: pytest.LogC
     assert summary.startswith("pool 'orders': 7 more jobs failed with ")
     assert chain.total("otel_sched.telemetry.dropped") == 7
     assert chain.total("otel_sched.jobs.finished", job__outcome="error") == 12
-    exceptions = [each for each in chain.telemetry.logs() if each.log_record.event_name == "otel_sched.job.exception"]
+    exceptions = [each for each in chain.telemetry.logs if each.log_record.event_name == "otel_sched.job.exception"]
     (repeated,) = chain.lines("7 more jobs of queue 'orders' ended with error")
     assert len(exceptions) == 5
     assert (repeated.attributes or {})["otel_sched.repeats"] == 7

@@ -33,10 +33,9 @@ from otel_sched import (
 )
 from otel_sched._core.ledger import Ledger
 from otel_sched.telemetry import hub, interest
-from otel_sched.testing import run
+from otel_sched.testing import InMemoryTelemetry, run
 from tests.chains import Chain
 from tests.conftest import ARun
-from tests.in_memory import InMemoryTelemetry
 from tests.support.otel_globals import as_new
 
 T = TypeVar("T")
@@ -883,7 +882,7 @@ def test_a_queue_made_before_the_sdk_is_observed_once_there_is_one(kind: Any, ar
             assert_balanced(queue)
 
         arun(main())
-        assert [span.name for span in telemetry.spans()] == ["process orders"]
+        assert [span.name for span in telemetry.spans] == ["process orders"]
         put = telemetry.metrics()["otel_sched.jobs.put"]
         assert sum(point.value for point in put if point.attributes["otel_sched.queue.name"] == "orders") == 2
         telemetry.close()

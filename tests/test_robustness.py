@@ -13,9 +13,9 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 from otel_sched import LifoQueue, OtelObserver, PriorityQueue, Queue, WorkerPool, watch
 from otel_sched.telemetry import hub
+from otel_sched.testing import InMemoryTelemetry
 from tests.chains import Chain, no_span_here
 from tests.conftest import ARun
-from tests.in_memory import InMemoryTelemetry
 from tests.support.otel_globals import as_new
 
 
@@ -316,7 +316,7 @@ def test_jobs_of_closed_loops_end_with_the_next_consumer(telemetry: InMemoryTele
     gc.collect()
     asyncio.run(last())
     assert queue.stats().outcomes == {"cancelled": 5, "ok": 1}
-    assert sum(span.name == "process orders" for span in telemetry.spans()) == 6
+    assert sum(span.name == "process orders" for span in telemetry.spans) == 6
     assert not trace.get_current_span().is_recording()
 
 
@@ -337,7 +337,7 @@ def test_a_program_that_exports_nothing_but_logs_is_told_of_failures(
                 await queue.put(1)
 
         asyncio.run(main())
-    assert [record.log_record.event_name for record in telemetry.logs()] == ["otel_sched.job.exception"]
+    assert [record.log_record.event_name for record in telemetry.logs] == ["otel_sched.job.exception"]
 
 
 def test_a_get_outside_of_any_task_belongs_to_none(telemetry: InMemoryTelemetry, arun: ARun) -> None:

@@ -23,10 +23,9 @@ from otel_sched import (
     watch,
 )
 from otel_sched._core.ledger import Ledger
-from otel_sched.testing import run
+from otel_sched.testing import InMemoryTelemetry, run
 from tests.chains import Chain
 from tests.conftest import ARun
-from tests.in_memory import InMemoryTelemetry
 
 SILENT = Observer()
 ASYNCIO_KINDS = [asyncio.Queue, asyncio.PriorityQueue, asyncio.LifoQueue]

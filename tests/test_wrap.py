@@ -13,9 +13,9 @@ from opentelemetry.trace import SpanKind
 from otel_sched import Observer, OtelObserver, Queue, WorkerPool, instrument, set_default_observer
 from otel_sched._core.observer import Calls, default_observer
 from otel_sched.telemetry import hub, unclaimed
+from otel_sched.testing import InMemoryTelemetry
 from tests.chains import Chain, ids, no_span_here
 from tests.conftest import ARun
-from tests.in_memory import InMemoryTelemetry
 from tests.support.otel_globals import as_new
 
 
@@ -91,8 +91,8 @@ def test_the_span_is_called_after_the_function_or_as_it_is_told(chain: Chain, ar
         await pay()
 
     arun(main())
-    assert [span.name for span in chain.telemetry.spans()] == ["Till.take", "Till.give", "Till.open", "payment"]
-    for span in chain.telemetry.spans():
+    assert [span.name for span in chain.telemetry.spans] == ["Till.take", "Till.give", "Till.open", "payment"]
+    for span in chain.telemetry.spans:
         assert span.kind is SpanKind.INTERNAL
         assert set(span.attributes or {}) == {"code.function.name"}
         assert str((span.attributes or {})["code.function.name"]).startswith("tests.test_wrap.")
@@ -197,7 +197,7 @@ def test_a_pools_handler_may_be_decorated(chain: Chain, arun: ARun) -> None:
     process = chain.one("process orders")
     assert attributes_of(process)["job.name"] == "handle"
     assert ids(chain.one("charge a").parent) == ids(
-        next(span for span in chain.telemetry.spans() if span.name.endswith("handle")).context
+        next(span for span in chain.telemetry.spans if span.name.endswith("handle")).context
     )
 
 
@@ -479,7 +479,7 @@ def test_without_an_sdk_a_call_is_just_a_call(arun: ARun, monkeypatch: pytest.Mo
             await call(2)
 
         arun(main())
-        assert [span.name for span in telemetry.spans()] == ["call"]
+        assert [span.name for span in telemetry.spans] == ["call"]
         telemetry.close()
 
 

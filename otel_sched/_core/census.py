@@ -1,9 +1,17 @@
 """Floor 1: the books of all queues of this process, held weakly: whoever dumps or diagnoses has to find them."""
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 _all: "set[weakref.ref[Any]]" = set()  # no WeakSet: other threads, and signal handlers, walk over it
+
+
+arrivals: list[Callable[[Any], None]] = []
+"""Called with the ledger of each queue that is made, when that is complete, in the thread that makes it.
+
+They must not raise.
+"""
 
 
 def enter(ledger: Any) -> None:

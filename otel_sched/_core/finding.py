@@ -4,6 +4,8 @@ Whoever looks knows nothing of telemetry, and telemetry nothing of how it was fo
 """
 
 import logging
+import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -47,6 +49,30 @@ class Finding:
     """Where it happens, as a traceback is printed; empty where there is no such place."""
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     """What a machine may want of it; plain names, seconds are floats."""
+
+
+tally: dict[tuple[str, str], int] = {}
+"""How many findings of each kind and queue there were in this process, those that were held back included."""
+_lock = threading.Lock()
+
+
+def count(finding: Finding) -> None:
+    """Add *finding*, and those like it that were held back before it, to the tally; from any thread."""
+    held = finding.facts.get("held_back")
+    key = finding.kind.value, finding.queue
+    with _lock:
+        tally[key] = tally.get(key, 0) + 1 + (held if isinstance(held, int) else 0)
+
+
+def _renew() -> None:
+    """Begin anew in a forked child."""
+    global _lock
+    _lock = threading.Lock()
+    tally.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
 
 
 class Reporter:

@@ -203,12 +203,12 @@ class Ledger:
     def retire(self, reason: DropReason = DropReason.COLLECTED) -> None:
         """Close the books: the queue is gone, or is not watched any more."""
         self.queue = _nothing
-        self.closed = True
         self.capacity = None  # a sum over all queues of the name, and this one has no room any more
         left = self.snapshot().size  # ints only: this may run inside the garbage collector
         if left > 0:
             self.lose(left, reason)
         self.waiting = None
+        self.closed = True  # last: whoever sees it, in another thread, takes the counts for final
 
     def snapshot(self) -> Snapshot:
         """Return the counts as of now; from any thread."""

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .blocking import await_item, await_room
+from .census import arrivals
 from .consumer import task_names
 from .job import CancelReason, Job, Outcome, new_job
 from .ledger import LEASED, Ledger, Series
@@ -78,6 +79,8 @@ class Observed(asyncio.Queue[T]):
             self._otel_listen((observer or default_observer()).watch(ledger))
         except Exception:
             self._otel_tracker.fail("watch")
+        for arrival in arrivals:
+            arrival(ledger)
 
     def _otel_listen(self, listener: Listener | None) -> None:
         """Tell *listener* from now on; for a dormant one no job is followed."""

@@ -57,6 +57,11 @@ class Worker:
         self._series = series
         self._repeats = repeats
 
+    @property
+    def handles(self) -> str:
+        """The name of its handler."""
+        return self._series.name
+
     async def run(self) -> None:
         """Work until the queue is shut down, the pool lets it go, or it is cancelled."""
         task = running_task()

@@ -1,5 +1,7 @@
 """Floor 1: a ledger's counts at one instant. Plain classes: making a dataclass costs an import 1 ms."""
 
+from typing import Any
+
 
 class SeriesCounts:
     """What a snapshot holds of one job name."""
@@ -63,3 +65,28 @@ class Snapshot:
     @property
     def size(self) -> int:
         return self.put - self.taken - self.unstarted - sum(self.dropped.values())
+
+    def add(self, more: "Snapshot") -> None:
+        """Make one of two of a name: counts, sizes and capacities add up, ages take the maximum."""
+        self.put += more.put
+        self.taken += more.taken
+        self.errors += more.errors
+        self.held += more.held
+        self.puts_waiting += more.puts_waiting
+        self.gets_waiting += more.gets_waiting
+        self.oldest_age = max(self.oldest_age, more.oldest_age)
+        if more.capacity is not None:
+            self.capacity = (self.capacity or 0) + more.capacity
+        _add(self.dropped, more.dropped)
+        _add(self.limits, more.limits)
+        for name, counts in more.series.items():
+            sums = self.series.setdefault(name, SeriesCounts())
+            sums.taken += counts.taken
+            sums.oldest_active_age = max(sums.oldest_active_age, counts.oldest_active_age)
+            _add(sums.outcomes, counts.outcomes)
+            _add(sums.cancels, counts.cancels)
+
+
+def _add(into: dict[Any, int], more: dict[Any, int]) -> None:
+    for key, count in more.items():
+        into[key] = into.get(key, 0) + count

@@ -7,7 +7,7 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanKind
 
-from ..telemetry import names
+from .._core import names
 from .stories import LogNote, SpanNote, Stories
 
 RECENT = 1000

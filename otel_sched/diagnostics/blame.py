@@ -39,6 +39,8 @@ class Evidence:
     """None where nobody could look in time."""
     changed: bool = False
     """Whether a second look found another step."""
+    waits: bool = False
+    """Whether the loop's thread got nothing done between the two looks, whatever it had computed before."""
     overslept: float = 0.0
     """For how much of it nobody else could look, though somebody wanted to."""
     working: float | None = None
@@ -199,7 +201,7 @@ def _whose(cause: Cause, step: Step | None) -> str:
 def _way_out(cause: Cause, evidence: Evidence) -> str:
     if cause is Cause.GARBAGE_COLLECTION:
         return "Keep fewer objects, or call gc.freeze() when the program has started and raise gc.set_threshold()."
-    if cause is Cause.CODE and evidence.computes:
+    if cause is Cause.CODE and evidence.computes and not evidence.waits:
         return "It computes: do that in a process pool, or in parts with `await asyncio.sleep(0)` between them."
     if cause is Cause.CODE:
         return "It waits: await something asynchronous instead, or call it through asyncio.to_thread()."

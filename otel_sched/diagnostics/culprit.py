@@ -74,7 +74,8 @@ class Step:
 
     def text(self, *, quick: bool = False) -> str:
         """Return the stack as a traceback is printed; *quick* shows source only where no file has to be read for it."""
-        if not self.lines:
+        shown = [line for line in self.lines if line[2].partition(".")[0] != "otel_sched"] or self.lines
+        if not shown:
             return ""
         entries = [
             traceback.FrameSummary(
@@ -83,7 +84,7 @@ class Step:
                 code.co_qualname,
                 line="" if quick and code.co_filename not in linecache.cache else None,
             )
-            for code, line, _ in self.lines
+            for code, line, _ in shown
         ]
         formatted = traceback.StackSummary.from_list(entries).format()
         if self.omitted:
@@ -95,6 +96,7 @@ def look(loop: asyncio.AbstractEventLoop | None, thread: int, outer: int) -> Ste
     """Look what *loop* does in *thread*; its own frames, *outer* many, are left out. From any thread."""
     step = Step()
     frames = _frames(sys._current_frames().get(thread))
+    outer = outer or _below_callback(frames)
     task = None if loop is None else asyncio.current_task(loop)
     if task is not None:
         step.task = weakref.ref(task)
@@ -156,6 +158,11 @@ def _frames(top: FrameType | None) -> list[FrameType]:
         top = top.f_back
     frames.reverse()
     return frames
+
+
+def _below_callback(frames: list[FrameType]) -> int:
+    """Return how many frames lie below a callback's where asyncio's own loop shows that; 0 where it does not."""
+    return next((n for n in range(len(frames), 0, -1) if frames[n - 1].f_code is _RUN), 0)
 
 
 def _without_us(frames: list[FrameType]) -> list[FrameType]:

@@ -14,9 +14,9 @@ from collections import deque
 from types import FrameType
 from typing import NamedTuple
 
-from .._core import liveness
 from .._core.clock import monotonic
 from .._core.complaint import complain
+from .._core.liveness import Beats
 from .alarm import new_alarm
 
 NOTICEABLE = 0.01
@@ -40,8 +40,9 @@ class Late(NamedTuple):
 class Heartbeat:
     """Beats in one event loop; read from any thread, written in the loop's."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, interval: float, threshold: float) -> None:
-        self.name = name
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str | None, interval: float, threshold: float) -> None:
+        self.beats = Beats(loop, interval, name)
+        self.name = self.beats.name
         self.interval = interval
         self.threshold = threshold
         self.loop = weakref.ref(loop)
@@ -69,7 +70,6 @@ class Heartbeat:
         self.alarm = new_alarm()
         """Goes off when a beat is overdue by the threshold."""
         self._cpu_clock: int | None = None
-        self._over = False
         self._context = contextvars.Context()  # a copy of the starter's would keep its job and spans alive
 
     def start(self) -> None:
@@ -86,12 +86,11 @@ class Heartbeat:
     def over(self) -> bool:
         """Whether there will be no more beats."""
         loop = self.loop()
-        return self._over or loop is None or loop.is_closed()
+        return self.beats.over or loop is None or loop.is_closed()
 
     def stop(self) -> None:
         """Let the next beat be none; from any thread."""
-        self._over = True
-        liveness.end(self.name)
+        self.beats.end()
 
     def processor(self) -> float | None:
         """Return the seconds of processor time that the loop's thread has taken so far, if one can say."""
@@ -120,7 +119,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         now, loop = monotonic(), self.loop()
-        if self._over or loop is None:
+        if self.beats.over or loop is None:
             return
         if self.paused or threading.get_ident() != self.thread:
             loop.call_soon(self._begin, context=self._context)
@@ -153,9 +152,8 @@ class Heartbeat:
         loop = self.loop()
         if loop is None:
             return
-        liveness.beat(self.name, now)
-        if self._over:  # stopped by another thread in between
-            liveness.end(self.name)
+        self.beats.turned(now)
+        if self.beats.over:  # stopped by another thread in between
             return
         if self.alarm is not None:
             self.alarm.put_off(self.interval + self.threshold)

@@ -7,10 +7,10 @@ import time
 import weakref
 from dataclasses import dataclass
 
-from .._core import liveness
 from .._core.census import ledgers
 from .._core.clock import monotonic
 from .._core.finding import Finding
+from .._core.liveness import Beats
 from .._core.repeats import Repeats
 from .alarm import Alarm
 from .blame import Cause, Evidence, blocked, cause_of, resumed
@@ -21,7 +21,8 @@ from .telling import Telling
 
 CONFIRM = 0.005
 """Seconds between the two looks that tell one long step from many short ones."""
-PATIENCE = 4 * CONFIRM
+PATIENCE = 20 * CONFIRM
+"""Seconds after which one that gets no processor is taken to be still at the same step."""
 STATE_EVERY = 1.0
 """Seconds between two tellings of what the loop's thread has done; and between two looks while all is well."""
 
@@ -53,7 +54,7 @@ class Lookout:
         self.blocks = 0
         look(None, threading.get_ident(), 0)  # what runs for the first time is slow, and there may be no time then
         pauses.attend()
-        self._parting = weakref.finalize(self, _part, heart.name, heart.alarm)
+        self._parting = weakref.finalize(self, _part, heart.beats, heart.alarm)
         self._parting.atexit = False
 
     def look(self, now: float) -> float | None:
@@ -115,7 +116,7 @@ class Lookout:
         if not heart.paused and now > heart.due + heart.threshold:
             heart.paused = True
         if heart.paused:
-            liveness.end(heart.name)
+            heart.beats.rest()
         return now + (heart.threshold if heart.alarm is None else STATE_EVERY)
 
     def _tell_measured(self, now: float) -> None:
@@ -162,9 +163,10 @@ class Lookout:
 
     def _confirm(self, block: Block, loop: asyncio.AbstractEventLoop) -> None:
         """Look again: the same step still there is to blame, and where it stands now is told."""
-        evidence = block.evidence
+        evidence, processor = block.evidence, self._heart.processor()
         if evidence.certain or cause_of(evidence) is not Cause.CODE:
             return
+        evidence.waits = processor is not None and processor - block.worked < CONFIRM / 10
         again = look(loop, self._heart.thread, self._heart.outer)
         if evidence.step is not None and again.same(evidence.step):
             evidence.step = again
@@ -191,9 +193,9 @@ class Lookout:
             evidence.step.text()  # reads the files, for the next time
 
 
-def _part(name: str, alarm: Alarm | None) -> None:
+def _part(beats: Beats, alarm: Alarm | None) -> None:
     """Leave nothing behind: not to turn any more is no illness of a loop that is gone."""
-    liveness.end(name)
+    beats.end()
     if alarm is not None:
         alarm.close()
     pauses.leave()

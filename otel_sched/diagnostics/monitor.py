@@ -1,10 +1,9 @@
 """Floor 5: LoopMonitor: how late an event loop is, how busy its thread is, and who blocks it while it is blocked."""
 
 import asyncio
-import threading
 import weakref
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from .._core.finding import Reporter
 from .heartbeat import Heartbeat
@@ -17,9 +16,6 @@ LEAST = 0.01
 LEAST_INTERVAL = 0.005
 LONGEST_INTERVAL = 0.25
 """Of beats that nobody gave another interval: health wants to know soon whether a loop still turns."""
-MAX_NAMES = 100
-OVERFLOW = "other"
-"""The name of all loops beyond the hundredth: names are labels of metrics, and must stay few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +92,7 @@ class LoopMonitor:
             raise RuntimeError("this monitor was started before: make another one")
         if loop is None or loop.is_closed():
             raise RuntimeError("the event loop is closed: there is nothing to watch")
-        heart = self._heart = Heartbeat(loop, _claim(self._name or _usual_name(), loop), self.interval, self.threshold)
+        heart = self._heart = Heartbeat(loop, self._name, self.interval, self.threshold)
         heart.keeps = self._lookout = Lookout(heart, self._telling)
         watchdog().adopt(self._lookout, heart.alarm)
         heart.start()
@@ -162,29 +158,3 @@ def _times(threshold: object, interval: object) -> tuple[float, float]:
             f"not {interval!r}: a block is noticed by a beat that does not come"
         )
     return float(threshold), float(interval)
-
-
-def _usual_name() -> str:
-    """Return the name of a loop that was given none."""
-    thread = threading.current_thread()
-    return "main" if thread is threading.main_thread() else thread.name
-
-
-_names: dict[str, Any] = {}
-_lock = threading.Lock()
-
-
-def _claim(name: str, loop: asyncio.AbstractEventLoop) -> str:
-    """Return *name* if no other loop that is alive has it, else one like it; a hundred of them at most."""
-    with _lock:
-        for number in range(1, MAX_NAMES):
-            candidate = name if number == 1 else f"{name}-{number}"
-            holder = _names[candidate]() if candidate in _names else None
-            if holder is loop or ((holder is None or holder.is_closed()) and _room_for(candidate)):
-                _names[candidate] = weakref.ref(loop)
-                return candidate
-        return OVERFLOW
-
-
-def _room_for(name: str) -> bool:
-    return name in _names or len(_names) < MAX_NAMES

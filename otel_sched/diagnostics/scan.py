@@ -9,12 +9,12 @@ import contextvars
 import logging
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
-from .._core.census import ledgers
+from .._core.census import arrivals, ledgers
 from .._core.complaint import complain
-from .._core.finding import Reporter, default_reporter
+from .._core.finding import Reporter
 from .._core.repeats import Repeats
 from .detectors.deadlock import DeadlockDetector
 from .detectors.following import follower, release
@@ -27,6 +27,7 @@ from .detectors.seat import all_tasks, seat_of
 from .detectors.slow_job import SlowJob
 from .detectors.stuck_join import StuckJoin
 from .detectors.swallowed_cancellation import SwallowedCancellation
+from .telling import Telling
 
 BUDGET = 0.004
 """Seconds of the loop's time after which a look makes way."""
@@ -73,7 +74,7 @@ class Detectors:
         self._patience = _checked("patience", patience, 0.0)
         self._slow_factor = _checked("slow_factor", slow_factor, 1.0)
         self._loop: Any = _no_loop if loop is None else weakref.ref(loop)
-        self._reporter = reporter
+        self._telling = Telling(reporter)
         self._repeats = Repeats()
         self._failed: set[str] = set()
         self._timer: asyncio.Handle | None = None
@@ -82,6 +83,8 @@ class Detectors:
         self._spent = 0.0
         self.looks = 0
         """How many looks were made to their end."""
+        self.makes_way: Callable[[], None] | None = None
+        """Stops these where the program wants others, of those that nobody in the program asked for."""
 
     def start(self) -> None:
         """Begin to look; from any thread if they were given a loop.
@@ -98,7 +101,11 @@ class Detectors:
         known = _at_work.get(loop)
         other = None if known is None else known()
         if other is not None and other._running:
-            raise RuntimeError("detectors look at this event loop already: stop() those before you start others")
+            if other.makes_way is None:
+                raise RuntimeError("detectors look at this event loop already: stop() those before you start others")
+            other.makes_way()
+        if _arrived not in arrivals:
+            arrivals.append(_arrived)
         _at_work[loop] = weakref.ref(self)
         self._running = True
         self._knowledge = Knowledge(History(), Origins(), weakref.WeakKeyDictionary())
@@ -237,15 +244,21 @@ class Detectors:
 
     def _tell(self, told: list[Found]) -> None:
         for finding, job in told:
-            try:
-                (self._reporter or default_reporter()).finding(finding, job)
-            except Exception as error:
-                self._complain("a reporter of findings failed; the detectors work on", error)
+            self._telling.finding(finding, job)
 
     def _complain(self, message: str, error: Exception) -> None:
         if message not in self._failed:
             self._failed.add(message)
             complain(logging.ERROR, "%s", message, error=error)
+
+
+def _arrived(ledger: Any) -> None:
+    """Follow a new queue from its first job on, where detectors look at the loop that makes it."""
+    loop = asyncio._get_running_loop()
+    known = None if loop is None else _at_work.get(loop)
+    detectors = None if known is None else known()
+    if detectors is not None and detectors._running:
+        detectors._ask(detectors._follow, detectors._scene(), ledger)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Any) -> None:

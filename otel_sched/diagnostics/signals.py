@@ -48,6 +48,8 @@ class SignalDumps:
         self._limit = limit
         previous = signal.getsignal(signum)
         self._previous = previous
+        self.makes_way = False
+        """Whether others that the program asks for take their place."""
         self._chain = previous not in (signal.SIG_DFL, signal.SIG_IGN)
         self._start()
 
@@ -139,11 +141,14 @@ def dump_on_signal(
         raise ValueError(f"signum must be a signal of this system, such as signal.SIGUSR1, got {signum!r}") from None
     if form not in ("text", "json"):
         raise ValueError(f"form must be 'text' or 'json', got {form!r}")
-    if signum in _active:
+    if signum in _active and not _active[signum].makes_way:
         raise ValueError(f"{signal.Signals(signum).name} writes dumps already: stop() that first, or choose another")
     if signum in (signal.SIGKILL, signal.SIGSTOP, *_FATAL):
         raise ValueError(f"{signal.Signals(signum).name} cannot be used for dumps: choose SIGUSR1, SIGUSR2 or SIGQUIT")
-    made = _active[signum] = SignalDumps(signum, _writer(file), form, checked_limit(limit))
+    write, limit = _writer(file), checked_limit(limit)
+    if signum in _active:
+        _active[signum].stop()
+    made = _active[signum] = SignalDumps(signum, write, form, limit)
     return made
 
 

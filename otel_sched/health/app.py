@@ -14,7 +14,7 @@ from .answer import Answer, as_json, refusal, verdict
 from .checks import HOW_TO_WATCH, Check, Result
 from .exposition import CONTENT_TYPE, exposition
 from .metrics import families
-from .pulse import Pulse
+from .pulse import Pulses
 from .queues import Queues
 from .readiness import Objective, checked_objectives, checked_queues, checked_seconds, shortcomings
 from .scale import by_queue, external_metrics, over_all
@@ -73,8 +73,8 @@ class HealthApp:
         self._checks: dict[str, Check] = {}
         self._startup: dict[str, Check] = {}
         self._started = False
-        self._pulse: Pulse | None = None
-        self._ready = Turns("readyz")
+        self._pulses = Pulses(self._hang_limit)
+        self._live, self._ready = Turns("livez"), Turns("readyz")
         self._routes: dict[str, Callable[[Question], Awaitable[Answer]]] = {
             "/livez": self._livez,
             "/readyz": self._readyz,
@@ -98,23 +98,15 @@ class HealthApp:
     def watch_loop(self) -> None:
         """Watch the running event loop: /livez fails when it hangs, and async checks are called in it.
 
-        `HealthServer.start()` does so if it is called in a coroutine. An application that is mounted in the loop it
-        tells of needs none.
+        `HealthServer.start()` does so if it is called in a coroutine. Call it in each loop that you have, if there are
+        several; async checks are called in the one that came last. An application that is mounted in the loop it tells
+        of needs none.
         """
-        self.unwatch_loop()
-        self._pulse = Pulse(asyncio.get_running_loop())
-        self._pulse.tend()
+        self._pulses.begin(self)
 
     def unwatch_loop(self) -> None:
-        """Watch it no more."""
-        if self._pulse is not None:
-            self._pulse.stop()
-            self._pulse = None
-
-    @property
-    def watching(self) -> bool:
-        """Whether an event loop was given to `watch_loop`."""
-        return self._pulse is not None
+        """Watch none any more that `watch_loop` was called in."""
+        self._pulses.end(self)
 
     async def answer(self, method: str, path: str, query: str = "", *, loop: Loop | None = None) -> Answer:
         """Return the answer to one request; *loop* is where async checks are called if no loop is watched."""
@@ -154,12 +146,14 @@ class HealthApp:
             raise ValueError(f"the ASGI scope {scope['type']!r} is none of http, websocket and lifespan")
 
     async def _livez(self, _: Question) -> Answer:
-        if self._pulse is not None:
-            self._pulse.tend()
-        ages = liveness.ages(monotonic())
-        hung = {name: age for name, age in ages.items() if age > self._hang_limit}
-        reasons = [f"event loop {name!r} has not turned for {age:.4g} s" for name, age in hung.items()]
-        return verdict(reasons, loops={name: {"age_seconds": round(age, 3)} for name, age in ages.items()})
+        loops = liveness.look(monotonic())
+        reasons = [
+            f"event loop {name!r} has not turned for {seen.age:.4g} s"
+            for name, seen in loops.items()
+            if seen.age > max(self._hang_limit, 2 * seen.interval)  # a rare heartbeat says nothing sooner
+        ]
+        self._live.note(reasons)
+        return verdict(reasons, loops={name: {"age_seconds": round(seen.age, 3)} for name, seen in loops.items()})
 
     async def _readyz(self, question: Question) -> Answer:
         results = await self._results(self._checks, question)
@@ -176,7 +170,7 @@ class HealthApp:
             return verdict([])
         results = await self._results(self._startup, question)
         reasons = [each.reason for each in results.values() if each.reason]
-        if question.loop is None and not liveness.ages(0.0):
+        if question.loop is None and not liveness.ages(monotonic()):
             reasons.append(f"no event loop has turned yet: {HOW_TO_WATCH}")
         self._started = not reasons
         return verdict(reasons)
@@ -198,13 +192,11 @@ class HealthApp:
         return as_json(200, {"queues": queues, "all": over_all(queues)})
 
     async def _metrics(self, _: Question) -> Answer:
-        if self._pulse is not None:
-            self._pulse.tend()
         loops = liveness.ages(monotonic())
         return Answer(200, exposition(families(self._queues.look(), loops)), CONTENT_TYPE)
 
     async def _results(self, checks: Mapping[str, Check], question: Question) -> dict[str, Result]:
-        home = question.loop if self._pulse is None else self._pulse.loop()
+        home = self._pulses.home() or question.loop
         checks = dict(checks)
         results = await asyncio.gather(*(each.result(home) for each in checks.values()))
         return dict(zip(checks, results, strict=True))

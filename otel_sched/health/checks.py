@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import functools
 import inspect
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -48,6 +49,7 @@ class Check:
         self._flight: Future[Any] | None = None
         self._since = 0.0
         self._where: weakref.ref[Loop] | None = None
+        self._process = 0
         self._last: Result | None = None
 
     async def result(self, home: Loop | None) -> Result:
@@ -58,7 +60,7 @@ class Check:
             if last is not None and now - last.at < self._cache:
                 return last
             flight = self._flight = Future()
-            self._since, self._where = now, None
+            self._since, self._where, self._process = now, None, os.getpid()
             self._launch(flight, home)
         left = self._since + self._timeout - now
         if left <= 0:
@@ -85,9 +87,10 @@ class Check:
         return Result(seconds=seconds, at=now)
 
     def _stranded(self) -> bool:
-        """Say whether the check was left behind in an event loop that is closed."""
+        """Say whether the check was left behind: in an event loop that is closed, or in the process before a fork."""
         loop = None if self._where is None else self._where()
-        return self._where is not None and (loop is None or loop.is_closed())
+        closed = self._where is not None and (loop is None or loop.is_closed())
+        return closed or self._process != os.getpid()
 
     def _launch(self, flight: "Future[Any]", home: Loop | None) -> None:
         try:
@@ -116,7 +119,7 @@ class Check:
 
         def begin() -> None:
             assert home is not None
-            task = home.create_task(self._awaited(call), name=f"otel_sched check {self.name}")
+            task = home.create_task(self._awaited(call, flight), name=f"otel_sched check {self.name}")
             task.add_done_callback(end)
 
         def end(task: "asyncio.Task[Any]") -> None:
@@ -124,7 +127,7 @@ class Check:
             error = asyncio.CancelledError() if task.cancelled() else task.exception()
             if error is not None:
                 flight.set_exception(error)
-            else:
+            elif not flight.done():
                 flight.set_result(task.result())
 
         try:
@@ -136,9 +139,12 @@ class Check:
             _close(made)
             raise
 
-    async def _awaited(self, call: Callable[[], Any]) -> Any:
-        async with asyncio.timeout(self._timeout):
-            return await call()
+    async def _awaited(self, call: Callable[[], Any], flight: "Future[Any]") -> Any:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await call()
+        except SystemExit as error:  # let out of a task it would end the application's event loop
+            flight.set_exception(error)
 
 
 class NoLoop(RuntimeError):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
-_LABEL = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+_LABEL = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\"", "\0": "?"})  # Prometheus refuses all for one NUL
 
 
 class Sample(NamedTuple):
@@ -26,7 +26,7 @@ class Family(NamedTuple):
 
 
 def exposition(families: Iterable[Family]) -> bytes:
-    """Return the metrics as text; what of a label is no UTF-8 becomes a question mark."""
+    """Return the metrics as text; what of a label cannot be said becomes a question mark."""
     lines: list[str] = []
     for family in families:
         lines.append(f"# HELP {family.name} {family.help.translate(_HELP)}")

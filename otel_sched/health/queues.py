@@ -8,12 +8,12 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass, field
-from typing import Any
 
 from .._core.census import ledgers
 from .._core.clock import Clock
+from .._core.consumer import sweep
 from .._core.ledger import Ledger
-from .._core.snapshot import SeriesCounts, Snapshot
+from .._core.snapshot import Snapshot
 from .pace import Odometer, Pace, Reading
 
 
@@ -48,49 +48,29 @@ class Queues:
             for ledger in ledgers():
                 if ledger not in self._odometers:
                     self._odometers[ledger] = Odometer(self._window)
+            sweep(self._odometers)  # what runs in an event loop that was closed has ended
             look = Look()
             for ledger in list(self._odometers):
                 self._read(ledger, look)
             for name, snapshot in (*self._gone.items(), *look.live.items()):
-                _add_up(look.totals.setdefault(name, Snapshot()), snapshot)
+                look.totals.setdefault(name, Snapshot()).add(snapshot)
         return look
 
     def _read(self, ledger: Ledger, look: Look) -> None:
-        snapshot, name = ledger.snapshot(), ledger.name
-        if ledger.closed:  # its queue is gone; jobs of it may still run
-            if ledger.open or snapshot.size > 0:  # its books are being closed, in another thread
-                _add_up(look.totals.setdefault(name, Snapshot()), snapshot)
+        closed, name = ledger.closed, ledger.name
+        snapshot = ledger.snapshot()
+        if closed:  # its queue is gone; jobs of it may still run
+            if ledger.open:
+                look.totals.setdefault(name, Snapshot()).add(snapshot)
             else:
-                _add_up(self._gone.setdefault(name, Snapshot()), snapshot)
+                self._gone.setdefault(name, Snapshot()).add(snapshot)
                 del self._odometers[ledger]
             return
         pace = self._odometers[ledger].read(Reading(self._now(), snapshot.taken, snapshot.finished))
         look.paces[name] = look.paces.get(name, Pace()).with_also(pace)
-        _add_up(look.live.setdefault(name, Snapshot()), snapshot)
+        look.live.setdefault(name, Snapshot()).add(snapshot)
         if getattr(ledger.queue(), "_is_shutdown", False):
             look.shut_down.add(name)
-
-
-def _add_up(into: Snapshot, more: Snapshot) -> None:
-    """Add counts and sizes, take the maximum of ages."""
-    for count in ("put", "taken", "errors", "held", "puts_waiting", "gets_waiting"):
-        setattr(into, count, getattr(into, count) + getattr(more, count))
-    into.oldest_age = max(into.oldest_age, more.oldest_age)
-    if more.capacity is not None:
-        into.capacity = (into.capacity or 0) + more.capacity
-    _add(into.dropped, more.dropped)
-    _add(into.limits, more.limits)
-    for name, counts in more.series.items():
-        sums = into.series.setdefault(name, SeriesCounts())
-        sums.taken += counts.taken
-        sums.oldest_active_age = max(sums.oldest_active_age, counts.oldest_active_age)
-        _add(sums.outcomes, counts.outcomes)
-        _add(sums.cancels, counts.cancels)
-
-
-def _add(into: dict[Any, int], more: dict[Any, int]) -> None:
-    for key, count in more.items():
-        into[key] = into.get(key, 0) + count
 
 
 _all: "weakref.WeakSet[Queues]" = weakref.WeakSet()

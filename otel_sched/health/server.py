@@ -55,6 +55,8 @@ class HealthServer:
             raise TypeError(f"app must be a HealthApp, got {app!r}")
         if not isinstance(host, str):
             raise TypeError(f"host must be an address such as '127.0.0.1', got {host!r}")
+        if not host:
+            raise ValueError("host must not be empty: '0.0.0.0' is all addresses, '::' those of IPv6 too")
         self.app = HealthApp() if app is None else app
         self.host = host
         self.port = _checked_int("port", port, 0, 65535)
@@ -64,7 +66,6 @@ class HealthServer:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over = asyncio.Event()
-        self._watches = False
         self._open: dict[asyncio.StreamWriter, None] = {}
         _servers.add(self)
 
@@ -90,23 +91,23 @@ class HealthServer:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def start(self) -> Self:
-        """Listen, and watch the running event loop if this is called in one and the application watches none yet.
+        """Listen, and watch the running event loop if this is called in one.
 
         Raises OSError if the address is taken or not ours, RuntimeError if it was started before.
         """
         if self._thread is not None:
             raise RuntimeError(f"the health server on {self.url} was started before; stop() it first")
-        self._socket = _listening(self.host, self.port)
-        self.port = self._socket.getsockname()[1]
-        if not self.app.watching:
-            with contextlib.suppress(RuntimeError):  # no event loop is running here
-                self.app.watch_loop()
-            self._watches = self.app.watching
-        self._over, self._loop = asyncio.Event(), asyncio.SelectorEventLoop()
-        self._thread = threading.Thread(
-            target=self._run, args=(self._loop, self._socket), name="otel_sched-health", daemon=True
-        )
-        self._thread.start()
+        with contextlib.ExitStack() as undo:  # there may be no thread to be had, or no descriptors left
+            listening = undo.enter_context(_listening(self.host, self.port))
+            loop = undo.enter_context(contextlib.closing(asyncio.SelectorEventLoop()))
+            self._over = asyncio.Event()
+            thread = threading.Thread(target=self._run, args=(loop, listening), name="otel_sched-health", daemon=True)
+            thread.start()
+            undo.pop_all()
+        self._thread, self._loop, self._socket = thread, loop, listening
+        self.port = listening.getsockname()[1]
+        with contextlib.suppress(RuntimeError):  # no event loop is running here
+            self.app._pulses.begin(self)
         return self
 
     def stop(self) -> None:
@@ -117,9 +118,7 @@ class HealthServer:
         thread, loop = self._thread, self._loop
         if thread is None or loop is None:
             return
-        if self._watches:
-            self.app.unwatch_loop()
-            self._watches = False
+        self.app._pulses.end(self)
         with contextlib.suppress(RuntimeError):  # it is over already
             loop.call_soon_threadsafe(self._over.set)
         thread.join(STOP_WAIT)
@@ -189,11 +188,9 @@ def serve(app: HealthApp | None = None, *, host: str = "127.0.0.1", port: int = 
 def _listening(host: str, port: int) -> socket.socket:
     """Return a listening socket; what goes wrong says where."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server(address[:2], family=family, backlog=128, dualstack_ipv6=both)
+        return socket.create_server(address, family=family, backlog=128, dualstack_ipv6=both)
     except OSError as error:
         raise OSError(
             error.errno,

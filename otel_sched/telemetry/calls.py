@@ -7,11 +7,11 @@ from opentelemetry import trace
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
+from .._core import names
 from .._core.consumer import classify
 from .._core.job import Job, type_name
 from .._core.ledger import current_job
 from .._core.observer import Calls
-from . import names
 from .failures import ERRORS
 from .providers import Providers
 from .records import exception_attributes, message

@@ -7,9 +7,9 @@ from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
+from .._core import names
 from .._core.job import Job, Outcome
 from .._core.repeats import Repeats
-from . import names
 from .providers import Providers
 from .records import emit_record, exception_attributes, text
 

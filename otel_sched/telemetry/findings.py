@@ -10,10 +10,10 @@ from opentelemetry.context import Context, attach
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
+from .._core import names
 from .._core.complaint import complain
 from .._core.finding import Finding
 from .._core.job import Job
-from . import names
 from .hub import Hub, hub_of
 from .keep import fast_wanted
 from .logs import EMITTED

@@ -10,10 +10,10 @@ from opentelemetry import baggage, trace
 from opentelemetry.context import get_current
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind
 
+from .._core import names
 from .._core.job import Job
 from .._core.ledger import Ledger
 from .._core.observer import Listener
-from . import names
 from .failures import Failures
 from .providers import Providers, suppressed
 from .spans import Attached, Carried, base_of, leave, producer_of, start, swallowed

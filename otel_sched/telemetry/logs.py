@@ -23,8 +23,8 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from .._core.ledger import current_job
+from .._core.names import EXCEPTION_STACKTRACE, JOB_ATTEMPT, JOB_ID, JOB_NAME, QUEUE_NAME
 from .interest import correlate
-from .names import EXCEPTION_STACKTRACE, JOB_ATTEMPT, JOB_ID, JOB_NAME, QUEUE_NAME
 from .records import attribute, emit_record, exception_attributes, severity, suppressed, text, wants
 
 DEFAULTS: Mapping[str, str | None] = {

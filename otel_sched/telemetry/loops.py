@@ -8,10 +8,9 @@ from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from .._core import liveness
+from .._core import liveness, names
 from .._core.clock import monotonic
-from . import names
-from .names import Instrument
+from .._core.names import Instrument
 from .providers import Providers
 
 Points = list[Observation]

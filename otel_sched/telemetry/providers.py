@@ -5,8 +5,9 @@ from typing import Any
 
 from opentelemetry import _logs, metrics, trace
 
+from .._core import names
 from .._core.version import VERSION
-from . import interest, names
+from . import interest
 from .fast.histogram import attached
 from .records import suppressed
 

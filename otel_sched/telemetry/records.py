@@ -17,7 +17,7 @@ from opentelemetry.trace import get_current_span
 from opentelemetry.util.types import AttributeValue
 
 from .._core.job import type_name
-from .names import EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, EXCEPTION_TYPE, STACKTRACE_LIMIT
+from .._core.names import EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, EXCEPTION_TYPE, STACKTRACE_LIMIT
 
 _CUT = " ... [cut] ... "
 _INT64 = 1 << 63

@@ -10,9 +10,9 @@ from opentelemetry import baggage, trace
 from opentelemetry.context import Context, attach, get_current, get_value, set_value
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind
 
+from .._core import names
 from .._core.job import Job, type_name
 from .._core.options import Options
-from . import names
 
 PARENT_WITHIN = 10.0
 """Seconds of waiting beyond which correlation "auto" gives a job a trace of its own: traces must come to an end."""

@@ -1,4 +1,4 @@
-"""Floor 5: an event loop in virtual time, where an hour of timers takes milliseconds and nothing hangs."""
+"""Floor 6: an event loop in virtual time, where an hour of timers takes milliseconds and nothing hangs."""
 
 import asyncio
 import math

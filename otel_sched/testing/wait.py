@@ -1,4 +1,4 @@
-"""Floor 5: wait for what a thread, a process or a server does, in place of a sleep too short or too long."""
+"""Floor 6: wait for what a thread, a process or a server does, in place of a sleep too short or too long."""
 
 import asyncio
 import inspect

@@ -151,7 +151,7 @@ def run_here(file: Path, classes: str, loop: str) -> Report:
     """Run the suite in this process, with telemetry on through the global providers, and report."""
     from opentelemetry import _logs, metrics, trace
 
-    from tests.in_memory import InMemoryTelemetry
+    from otel_sched.testing import InMemoryTelemetry
 
     report = Report()
     listen(report)
@@ -169,7 +169,7 @@ def run_here(file: Path, classes: str, loop: str) -> Report:
     gc.collect()
     report.tests, report.skipped = result.testsRun, len(result.skipped)
     report.problems += [f"{test.id()}\n{text}" for test, text in result.errors + result.failures]
-    report.spans = len(telemetry.spans())
+    report.spans = len(telemetry.spans)
     for name, points in telemetry.metrics().items():
         report.totals[name] = sum(getattr(point, "value", None) or getattr(point, "count", 0) for point in points)
     telemetry.close()

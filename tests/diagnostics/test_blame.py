@@ -58,6 +58,8 @@ def test_the_way_out_depends_on_what_it_does() -> None:
     computes = blocked("main", Evidence(blocked=0.5, step=at_work(), working=0.5), seconds=0.5, over=False)
     assert "asyncio.to_thread()" in waits.sentence
     assert "process pool" in computes.sentence
+    computed = Evidence(blocked=0.5, step=at_work(), working=0.2, waits=True)
+    assert "asyncio.to_thread()" in blocked("main", computed, seconds=0.5, over=False).sentence
 
 
 def test_the_sentence_says_whether_it_is_over() -> None:

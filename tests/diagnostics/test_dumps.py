@@ -19,9 +19,8 @@ from otel_sched.diagnostics.jobs import MAX_JOBS
 from otel_sched.diagnostics.look import MAX_LINKS, MAX_TEXT
 from otel_sched.diagnostics.tasks import TaskInfo, note_tasks
 from otel_sched.diagnostics.text import MAX_NODES
-from otel_sched.testing import run, wait_until_sync
+from otel_sched.testing import InMemoryTelemetry, run, wait_until_sync
 from tests.conftest import LOOPS, ARun
-from tests.in_memory import InMemoryTelemetry
 
 
 class Follows(Listener):
@@ -195,8 +194,8 @@ def test_a_job_is_shown_with_its_trace(telemetry: InMemoryTelemetry) -> None:
         return found
 
     (job,) = by_name(run(main()))["worker"].jobs
-    assert job.trace_id in {f"{span.context.trace_id:032x}" for span in telemetry.spans()}
-    assert job.span_id in {f"{span.context.span_id:016x}" for span in telemetry.spans()}
+    assert job.trace_id in {f"{span.context.trace_id:032x}" for span in telemetry.spans}
+    assert job.span_id in {f"{span.context.span_id:016x}" for span in telemetry.spans}
 
 
 def test_a_task_started_in_a_job_is_shown_with_it() -> None:

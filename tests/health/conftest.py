@@ -3,12 +3,13 @@
 import pytest
 
 from otel_sched._core import census, liveness
-from otel_sched.health import pulse
+from otel_sched.health import metrics
 
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the queues and event loops that other tests have left."""
+    """Hide the queues, event loops and findings that other tests have left."""
     monkeypatch.setattr(census, "_all", set())
-    monkeypatch.setattr(liveness, "_beats", {})
-    monkeypatch.setattr(pulse, "_names", set())
+    monkeypatch.setattr(liveness, "_told", {})
+    monkeypatch.setattr(metrics, "tally", {})
+    monkeypatch.setattr(liveness, "_names", {})

@@ -1,8 +1,10 @@
 """The ASGI application: paths, methods and headers, wherever it is mounted."""
 
 import asyncio
+import contextlib
 import json
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -10,9 +12,12 @@ import pytest
 from otel_sched import Queue
 from otel_sched._core import liveness
 from otel_sched._core.clock import monotonic
+from otel_sched._core.liveness import Beats
 from otel_sched.health import HealthApp
+from otel_sched.testing import wait_until
 from tests.conftest import ARun
 from tests.health.asking import ask
+from tests.loops import running
 
 PATHS = ("/livez", "/readyz", "/startupz", "/scale", "/metrics")
 
@@ -69,19 +74,68 @@ def test_a_loop_that_has_not_turned_is_named() -> None:
     """The limit is the user's; the answer says which loop and for how long."""
 
     async def main() -> None:
-        app = HealthApp(hang_limit=3.0)
-        liveness.beat("main", monotonic())
-        liveness.beat("other", monotonic() - 2.5)
+        app = HealthApp(hang_limit=300.0)
+        other = Beats(loop, 0.5, "other")
+        Beats(asyncio.get_running_loop(), 0.5, "main").turned(monotonic())
+        other.turned(monotonic() - 150)
         fine = await ask(app, "/livez")
         assert fine.status == 200
         assert sorted(fine.json["loops"]) == ["main", "other"]
-        liveness.beat("other", monotonic() - 3.5)
+        other.turned(monotonic() - 301)
         bad = await ask(app, "/livez")
         assert bad.status == 503
         assert bad.json["status"] == "failing"
         assert [reason[:38] for reason in bad.json["reasons"]] == ["event loop 'other' has not turned for "]
 
+    with contextlib.closing(running()) as loop:
+        asyncio.run(main())
+
+
+def test_a_loop_whose_heartbeat_is_rare_is_given_the_time_of_two() -> None:
+    """Diagnostics beat as often as they were told to; between two beats nobody knows, and nothing hangs."""
+
+    async def main() -> None:
+        rare = Beats(loop, 300.0)
+        rare.turned(monotonic() - 300)
+        assert (await ask(HealthApp(), "/livez")).status == 200
+        rare.turned(monotonic() - 601)
+        assert (await ask(HealthApp(), "/livez")).status == 503
+
+    with contextlib.closing(running()) as loop:
+        asyncio.run(main())
+
+
+def test_a_short_limit_makes_the_heart_beat_faster() -> None:
+    """It could not be kept with two beats a second."""
+
+    async def main() -> None:
+        for limit, interval in ((60.0, 0.5), (1.5, 0.5), (0.3, 0.1), (0.001, 0.01)):
+            app = HealthApp(hang_limit=limit)
+            app.watch_loop()
+            assert liveness.look(monotonic())["main"].interval == pytest.approx(interval)
+            app.unwatch_loop()
+            assert liveness.ages(monotonic()) == {}
+
     asyncio.run(main())
+
+
+def test_the_log_has_why_livez_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """Kubernetes restarts the process and shows nobody the answer."""
+
+    async def main() -> None:
+        app, beats = HealthApp(), Beats(loop, 0.5, "other")
+        beats.turned(monotonic() - 60)
+        for _ in range(3):
+            await ask(app, "/livez")
+        await wait_until(lambda: "/livez fails: event loop 'other' has not turned for" in caplog.text)
+        await wait_until(lambda: not any(each.name == "otel_sched-health-log" for each in threading.enumerate()))
+        beats.turned(monotonic() + 60)
+        await ask(app, "/livez")
+        await wait_until(lambda: "/livez is well again" in caplog.text)
+
+    with caplog.at_level(logging.INFO, "otel_sched"), contextlib.closing(running()) as loop:
+        asyncio.run(main())
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
 def test_startup_waits_for_its_checks_and_then_asks_no_more() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import gc
 import logging
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -81,6 +82,43 @@ def test_an_exception_fails_and_its_text_stays_inside(call: Callable[[], object]
     assert result.reason.startswith("check 'db' raised ")
     assert "secret" not in result.reason
     assert len(result.detail) > len(result.reason)
+
+
+class Strange(BaseException):
+    """What no `except Exception` catches."""
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+@pytest.mark.parametrize("error", [SystemExit, Strange, asyncio.CancelledError, StopIteration, TimeoutError])
+def test_whatever_it_raises_ends_nothing_but_itself(kind: str, error: type[BaseException], arun: ARun) -> None:
+    """Neither the application's event loop nor the thread that asks: a library may call sys.exit() in it."""
+
+    async def raises() -> None:
+        raise error
+
+    def raises_plainly() -> None:
+        raise error
+
+    reason = arun(once(raises if kind == "async" else raises_plainly)).reason
+    if kind == "async" and error is StopIteration:
+        error = RuntimeError  # Python's own doing
+    assert reason == f"check 'db' raised {error.__name__}"
+
+
+def test_one_whose_task_is_cancelled_fails(arun: ARun) -> None:
+    """An application that ends cancels all tasks, before they began too; whoever asks gets an answer."""
+
+    def tasks() -> list[Any]:
+        return [task for task in asyncio.all_tasks() if task.get_name() == "otel_sched check db"]
+
+    async def main() -> str:
+        slow = check(lambda: asyncio.sleep(60), timeout=60.0)
+        asking = asyncio.create_task(slow.result(asyncio.get_running_loop()))
+        await wait_until(lambda: bool(tasks()))
+        tasks()[0].cancel()
+        return (await asking).reason
+
+    assert arun(main()) == "check 'db' raised CancelledError"
 
 
 @pytest.mark.parametrize("kind", ["async", "plain"])
@@ -209,6 +247,23 @@ def test_one_left_in_a_closed_loop_is_asked_anew() -> None:
     assert asyncio.run(_result_here(shared)).reason == ""
 
 
+def test_one_left_in_the_process_before_a_fork_is_asked_anew(monkeypatch: pytest.MonkeyPatch, arun: ARun) -> None:
+    """The thread that it ran in is not in the child: it will never return there."""
+    release = threading.Event()
+
+    async def main() -> None:
+        shared = check(lambda: release.wait(30), timeout=0.05)
+        assert (await shared.result(None)).reason == "check 'db' took longer than 0.05 s"
+        await wait_until(lambda: monotonic() - shared._since > 0.05)
+        assert "has not returned" in (await shared.result(None)).reason
+        release.set()
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        shared._timeout = 10.0
+        assert (await shared.result(None)).reason == ""
+
+    arun(main())
+
+
 async def _result_here(shared: Check) -> Result:
     return await shared.result(asyncio.get_running_loop())
 
@@ -233,6 +288,7 @@ def test_readyz_has_each_check_and_the_log_the_reason(caplog: pytest.LogCaptureF
                 "cache": "ok",
             }
             await wait_until(lambda: "secret" in caplog.text)
+        await wait_until(lambda: not any(each.name == "otel_sched-health-log" for each in threading.enumerate()))
         healthy.set()
         assert (await ask(app, "/readyz")).status == 200
         await wait_until(lambda: "well again" in caplog.text)

@@ -1,26 +1,29 @@
 """/metrics: the names and points that the OpenTelemetry contract has, in Prometheus' text format."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import re
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from otel_sched import Listener, Observer, OtelObserver, Queue, WorkerPool
-from otel_sched._core import liveness
+from otel_sched._core import finding, names
 from otel_sched._core.clock import monotonic
+from otel_sched._core.finding import Finding, FindingKind
 from otel_sched._core.job import Job
 from otel_sched._core.ledger import Ledger
-from otel_sched.health import HealthApp
+from otel_sched._core.liveness import Beats
+from otel_sched._core.points import POINTS
+from otel_sched.health import HealthApp, metrics
 from otel_sched.health.exposition import Family, Sample, exposition
-from otel_sched.health.metrics import BEAT_AGE, BEAT_AGE_HELP, METRICS
-from otel_sched.telemetry import names
-from otel_sched.testing import run
+from otel_sched.health.metrics import prometheus_name
+from otel_sched.testing import InMemoryTelemetry, run
 from tests.health.asking import ask
-from tests.in_memory import InMemoryTelemetry
-from tests.test_contract import prometheus_name
+from tests.loops import running
 
 CONTRACT = {
     prometheus_name(instrument): instrument
@@ -61,19 +64,9 @@ def unescaped(text: str) -> str:
     return re.sub(r"\\(.)", lambda found: {"n": "\n"}.get(found[1], found[1]), text)
 
 
-def test_the_table_is_that_of_the_contract() -> None:
-    """Names, kinds and help texts are those of telemetry/names.py.
-
-    Only histograms are left out, what is about the export, and what diagnostics alone can tell.
-    """
-    kinds = {"counter": (names.COUNTER,), "gauge": (names.UPDOWN, names.GAUGE)}
-    assert [metric.name for metric in METRICS if CONTRACT[metric.name].kind not in kinds[metric.kind]] == []
-    assert {metric.name: metric.help for metric in METRICS} == {
-        name: instrument.description for name, instrument in CONTRACT.items()
-    }
-    assert len(METRICS) == len(CONTRACT)
-    assert prometheus_name(names.EVENTLOOP_BEAT_AGE) == BEAT_AGE
-    assert names.EVENTLOOP_BEAT_AGE.description == BEAT_AGE_HELP
+def test_all_that_is_counted_is_shown() -> None:
+    """Only histograms are left out, what is about the export, and what diagnostics alone can tell."""
+    assert {prometheus_name(instrument) for instrument in POINTS} == CONTRACT.keys()
 
 
 async def busy(telemetry: InMemoryTelemetry) -> list[Any]:
@@ -130,6 +123,29 @@ def test_it_says_what_the_telemetry_says(telemetry: InMemoryTelemetry, caplog: p
     run(main())
 
 
+def test_the_official_parser_reads_the_same(telemetry: InMemoryTelemetry, caplog: pytest.LogCaptureFixture) -> None:
+    """Prometheus' own client library has the same names, kinds, labels and values of it, however odd the names are."""
+    caplog.set_level(logging.CRITICAL)
+    odd = ['"', "\\", "\n!", "\\n", 'a{b="c"} 1\n# TYPE x gauge', "\x07", "\u2028!", "Größe", "x" * 1000, "}"]
+
+    async def main() -> None:
+        kept = [*await busy(telemetry), *(Queue[int](name=name) for name in odd)]
+        with contextlib.closing(running()) as loop:
+            Beats(loop, 0.5, "'\"").turned(monotonic())
+            body = (await ask(HealthApp(), "/metrics")).body
+        families = list(text_string_to_metric_families(body.decode()))
+        samples = [each for family in families for each in family.samples]
+        official = {(each.name, frozenset(each.labels.items())): each.value for each in samples}
+        assert official == read(body)
+        assert {each.labels.get("otel_sched_queue_name") for each in samples} >= set(odd)
+        counters = {each.name for family in families for each in family.samples if family.type == "counter"}
+        assert counters == {name for name, _ in official if name.endswith("_total")}
+        assert {family.type for family in families} == {"counter", "gauge"}
+        await next(each for each in kept if isinstance(each, WorkerPool)).stop()
+
+    run(main())
+
+
 def test_observers_that_failed_and_records_that_were_held_back_are_counted() -> None:
     """The two that appear with the first one."""
 
@@ -181,9 +197,26 @@ def test_a_counter_never_runs_backwards() -> None:
 
 def test_event_loops_show_how_long_ago_they_turned() -> None:
     """So that one which hangs shows on a dashboard, too."""
-    liveness.beat("main", monotonic() - 5)
+    with contextlib.closing(running()) as loop:
+        Beats(loop, 0.5, "main").turned(monotonic() - 5)
+        points = read(asyncio.run(ask(HealthApp(), "/metrics")).body)
+    key = "otel_sched_eventloop_beat_age_seconds", frozenset({("otel_sched_eventloop_name", "main")})
+    assert points.keys() == {key}
+    assert points[key] >= 5
+
+
+def test_what_diagnostics_have_found_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue's findings under its name, and those of no queue."""
+    monkeypatch.setattr(finding, "tally", {})
+    monkeypatch.setattr(metrics, "tally", finding.tally)
+    for queue in ("orders", "orders", ""):
+        finding.count(Finding(kind=FindingKind.LOOP_BLOCKED, sentence="", queue=queue))
     points = read(asyncio.run(ask(HealthApp(), "/metrics")).body)
-    assert points == {(BEAT_AGE, frozenset({("otel_sched_eventloop_name", "main")})): pytest.approx(5, abs=1)}
+    kind = ("otel_sched_finding_kind", "loop_blocked")
+    assert points == {
+        ("otel_sched_findings_total", frozenset({kind, ("otel_sched_queue_name", "orders")})): 2,
+        ("otel_sched_findings_total", frozenset({kind})): 1,
+    }
 
 
 def test_the_content_type_is_that_of_the_text_format() -> None:
@@ -193,21 +226,21 @@ def test_the_content_type_is_that_of_the_text_format() -> None:
 
 
 def test_what_would_break_a_line_is_escaped() -> None:
-    """Backslash and newline in both, the quote in labels only; what is no UTF-8 becomes a question mark."""
+    """Backslash and newline in both, the quote in labels only; what is no UTF-8 becomes a question mark, and NUL."""
     text = exposition(
         [
             Family(
                 "a_total",
                 "counter",
                 'one\\two\n"three"',
-                [Sample({"x": 'say "hi"\\\n', "y": "\ud800é"}, 2), Sample({}, 0.5)],
+                [Sample({"x": 'say "hi"\\\n', "y": "\ud800é\0"}, 2), Sample({}, 0.5)],
             )
         ]
     )
     assert text.decode().split("\n") == [
         '# HELP a_total one\\\\two\\n"three"',
         "# TYPE a_total counter",
-        'a_total{x="say \\"hi\\"\\\\\\n",y="?é"} 2',
+        'a_total{x="say \\"hi\\"\\\\\\n",y="?é?"} 2',
         "a_total 0.5",
         "",
     ]

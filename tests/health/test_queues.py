@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from otel_sched import Observer, Queue, WorkerPool, watch
+from otel_sched import Observer, OtelObserver, Queue, WorkerPool, watch
 from otel_sched.health import HealthApp, Objective
 from otel_sched.health.pace import KEPT, Odometer, Pace, Reading, backlog_seconds
 from otel_sched.health.queues import Queues
-from otel_sched.testing import run
+from otel_sched.testing import InMemoryTelemetry, run
 from tests.conftest import ARun
 from tests.health.asking import ask
 
@@ -265,6 +265,31 @@ def test_looking_keeps_no_queue_and_no_job_alive() -> None:
     run(main())
 
 
+def test_what_ran_in_a_loop_that_is_closed_has_ended(telemetry: InMemoryTelemetry) -> None:
+    """asyncio calls nobody back there; what waits in the queue waits on, for another loop may take it."""
+    queue = Queue[int](name="orders", observer=OtelObserver(**telemetry.providers))
+    app = HealthApp()
+    for number in range(3):
+        queue.put_nowait(number)
+
+    async def take() -> None:
+        await queue.get()
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        tasks.append(asyncio.ensure_future(take()))
+        await asyncio.sleep(0)
+        assert (await ask(app, "/scale", query="queue=orders")).json["active"] == 1
+
+    tasks: list[asyncio.Future[None]] = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    reply = asyncio.run(ask(app, "/scale", query="queue=orders")).json
+    assert (reply["active"], reply["size"]) == (0, 2)
+    tasks[0]._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
 def test_the_pace_is_that_of_the_window() -> None:
     """Jobs that ended before it do not count."""
     odometer = Odometer(10.0)
@@ -280,6 +305,14 @@ def test_a_consumer_without_task_done_has_a_pace_too() -> None:
     odometer = Odometer(10.0)
     odometer.read(Reading(0.0, 0, 0))
     assert odometer.read(Reading(5.0, 50, 0)) == Pace(10.0, 5.0)
+
+
+def test_a_clock_that_runs_backwards_makes_no_pace() -> None:
+    """A clock of the user's may; there is nothing to say then until it is where it was."""
+    odometer = Odometer(10.0)
+    odometer.read(Reading(100.0, 10, 10))
+    assert odometer.read(Reading(50.0, 20, 20)) == Pace()
+    assert odometer.read(Reading(105.0, 35, 35)) == Pace(5.0, 5.0)
 
 
 def test_however_often_it_is_read_few_readings_are_kept() -> None:

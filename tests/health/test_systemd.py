@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from otel_sched.health import systemd
-from otel_sched.testing import wait_until
+from otel_sched.testing import wait_until, wait_until_sync
 from tests.conftest import ARun
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
@@ -113,3 +116,56 @@ def test_a_watchdog_needs_an_interval() -> None:
     """Zero would be a busy loop."""
     with pytest.raises(ValueError, match="interval must be more than 0 s"):
         systemd.Watchdog(0)
+
+
+SERVICE = """
+import asyncio, sys, time
+from otel_sched.health import systemd
+
+async def main():
+    systemd.start_watchdog()
+    systemd.notify("READY=1")
+    await asyncio.to_thread(sys.stdin.readline)
+    what_hangs()
+
+def what_hangs():
+    print("hanging", flush=True)
+    time.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="systemd is there only")
+def test_a_service_that_hangs_falls_silent_and_dies_with_its_stack(manager: socket.socket, tmp_path: Path) -> None:
+    """All that systemd sees and does: READY, a sign of life in each interval, silence, and then its SIGABRT."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "WATCHDOG_USEC": "100000"}
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-X", "faulthandler", "-c", SERVICE],
+        env=environment,
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as service:
+        assert service.stdin is not None
+        assert service.stdout is not None
+        messages: list[bytes] = []
+        wait_until_sync(
+            lambda: messages.extend(told(manager)) or messages.count(b"WATCHDOG=1") >= 5,
+            timeout=40,
+            description="signs of life",
+        )
+        assert messages[:2] == [b"WATCHDOG=1", b"READY=1"]
+        print(file=service.stdin, flush=True)
+        assert service.stdout.readline() == "hanging\n"
+        told(manager)  # what was sent before
+        manager.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            manager.recv(4096)
+        service.send_signal(signal.SIGABRT)
+        _, stack = service.communicate(timeout=30)
+    assert service.returncode == -signal.SIGABRT
+    thread = stack.partition("Current thread")[2].splitlines()[1]
+    assert thread.endswith("in what_hangs")

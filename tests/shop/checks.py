@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from otel_sched._core import names
 from otel_sched._core.repeats import BURST
 from otel_sched._core.version import VERSION
-from otel_sched.telemetry import names
 from otel_sched.telemetry.providers import SCHEMA_URL
 from tests.shop import plan
 from tests.support.otlp_receiver import LogRecord, Point, Span

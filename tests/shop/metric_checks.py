@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from otel_sched.telemetry import names
-from otel_sched.telemetry.names import Instrument
+from otel_sched._core import names
+from otel_sched._core.names import Instrument
 from tests.shop import plan
 from tests.shop.checks import Arrival, waits
 from tests.support.otlp_receiver import Point

@@ -139,14 +139,16 @@ class PathTelemetry:
             given |= SLOW
         return given
 
+    @property
     def spans(self) -> Sequence[ReadableSpan]:
         """Return the spans that have ended, oldest first."""
         return self._spans.get_finished_spans()
 
     def assert_sent_as_told(self) -> None:
         """Assert that the bytes for OTLP, some of them made when a span ended, are the official encoder's."""
-        assert self.wire.sent() == by_place(encode_spans(self.spans()))
+        assert self.wire.sent() == by_place(encode_spans(self.spans))
 
+    @property
     def logs(self) -> Sequence[ReadableLogRecord]:
         """Return the log records that were emitted, oldest first."""
         return self._logs.get_finished_logs()
@@ -162,8 +164,8 @@ class PathTelemetry:
         """Return all that was told, fit to be compared with another run."""
         names = names or Renamed()
         return {
-            "spans": [span_of(each, names) for each in self.spans()],
-            "logs": [log_of(each, names) for each in self.logs()],
+            "spans": [span_of(each, names) for each in self.spans],
+            "logs": [log_of(each, names) for each in self.logs],
             "metrics": [metrics_of(each, names) for each in self.metric_exporter.collected],
         }
 

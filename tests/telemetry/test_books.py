@@ -12,12 +12,11 @@ from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_sched import LifoQueue, Listener, Observer, OtelObserver, PriorityQueue, Queue, WorkerPool, watch
+from otel_sched._core import names
 from otel_sched._core.ledger import MAX_JOB_NAMES, Ledger
-from otel_sched.telemetry import names
-from otel_sched.testing import run
+from otel_sched.testing import InMemoryTelemetry, run
 from tests.chains import Chain
 from tests.conftest import ARun
-from tests.in_memory import InMemoryTelemetry
 
 Key = tuple[str, frozenset[tuple[str, Any]]]
 
@@ -648,3 +647,25 @@ def test_a_collection_settles_what_can_never_end(telemetry: InMemoryTelemetry, o
     assert_balanced(found)
     del task
     gc.collect()
+
+
+def test_a_queue_that_goes_while_it_is_collected_balances(
+    telemetry: InMemoryTelemetry, observer: OtelObserver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes in one thread and is collected in another: its totals are taken for final when they are, not before."""
+    queue: Queue[int] = Queue(name="orders", observer=observer)
+    queue.put_nowait(1)
+    meanwhile: list[dict[Key, Any]] = []
+    lose = Ledger.lose
+
+    def lose_and_be_collected(*arguments: Any) -> None:
+        meanwhile.append(points(telemetry))
+        lose(*arguments)
+
+    monkeypatch.setattr(Ledger, "lose", lose_and_be_collected)
+    del queue
+    gc.collect()
+    after = points(telemetry)
+    assert len(meanwhile) == 1
+    assert_balanced(after)
+    assert after[key("jobs.dropped", drop__reason="collected")] == 1

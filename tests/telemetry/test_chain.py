@@ -13,9 +13,9 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from otel_sched import OtelObserver, Queue, QueueShutDown, current_job, instrument, watch
+from otel_sched.testing import InMemoryTelemetry
 from tests.chains import Chain, ids, no_span_here, outer_exception
 from tests.conftest import ARun
-from tests.in_memory import InMemoryTelemetry
 from tests.support.otel_globals import as_new
 
 
@@ -545,7 +545,7 @@ def test_a_worker_that_logs_and_swallows_its_exception(chain: Chain, arun: ARun)
 
 def telemetry_logs(chain: Chain) -> list[Any]:
     """Return all log records."""
-    return [each.log_record for each in chain.telemetry.logs()]
+    return [each.log_record for each in chain.telemetry.logs]
 
 
 def test_an_exception_recorded_on_the_span_and_swallowed(chain: Chain, arun: ARun) -> None:
@@ -931,7 +931,7 @@ def test_an_instrumented_call_claims_the_job_of_the_item_it_is_given(chain: Chai
     assert ids(chain.one("charge x").parent) == ids(process.context)
     assert (process.attributes or {})["otel_sched.job.id"] == (put.attributes or {})["otel_sched.job.id"]
     assert (process.attributes or {})["otel_sched.job.outcome"] == "ok"
-    assert not any(span.links for span in chain.telemetry.spans() if span.name == "unrelated")
+    assert not any(span.links for span in chain.telemetry.spans if span.name == "unrelated")
     chain.assert_books_balance()
 
 
@@ -971,4 +971,4 @@ def test_jobs_taken_before_there_was_an_sdk_are_finished_by_their_task_done(tele
             assert queue.stats().outcomes == {"ok": 2}
 
         asyncio.run(main())
-    assert [span.name for span in telemetry.spans()] == ["process orders"]
+    assert [span.name for span in telemetry.spans] == ["process orders"]

@@ -11,12 +11,11 @@ from opentelemetry.sdk.trace import ReadableSpan, sampling
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, TraceState
 
 from otel_sched import Outcome, Queue, WorkerPool, current_job
-from otel_sched.telemetry import names
+from otel_sched._core import names
 from otel_sched.telemetry.spans import PARENT_WITHIN
-from otel_sched.testing import run
+from otel_sched.testing import InMemoryTelemetry, run
 from tests.chains import Chain, ids, no_span_here
 from tests.conftest import ARun
-from tests.in_memory import InMemoryTelemetry
 
 
 class Boom(Exception):
@@ -98,7 +97,7 @@ def test_a_job_without_a_producer_is_a_root(telemetry: InMemoryTelemetry, arun: 
         await take_one(chain)
 
     arun(main())
-    (process,) = telemetry.spans()
+    (process,) = telemetry.spans
     assert process.name == "process orders"
     assert (process.parent, list(process.links)) == (None, [])
     assert attributes_of(process)["correlation"] == "none"
@@ -220,7 +219,7 @@ def test_unsampled_jobs_count_all_the_same(nothing_sampled: InMemoryTelemetry, a
             await asyncio.create_task(worker(Boom("no")))
 
     arun(main())
-    assert nothing_sampled.spans() == ()
+    assert nothing_sampled.spans == ()
     assert all(each.is_valid and not each.trace_flags.sampled for each in seen)
     assert chain.total("otel_sched.jobs.finished", job__outcome="ok") == 1
     assert chain.total("otel_sched.jobs.finished", job__outcome="error") == 1
@@ -349,7 +348,7 @@ def test_a_job_that_was_not_sampled_still_hands_on_its_trace(arun: ARun) -> None
                 await chain.queue.put("a")
 
     arun(main())
-    assert telemetry.spans() == ()
+    assert telemetry.spans == ()
     assert seen == [0x1234, 0x1234]
     telemetry.close()
 
@@ -501,7 +500,7 @@ def test_spans_last_as_long_as_the_jobs(telemetry: InMemoryTelemetry, arun: ARun
         await putter
 
     arun(main())
-    for span in chain.telemetry.spans():
+    for span in chain.telemetry.spans:
         assert span.start_time is not None
         assert span.end_time is not None
         assert span.end_time >= span.start_time, span.name

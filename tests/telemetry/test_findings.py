@@ -1,6 +1,7 @@
 """OtelReporter: a finding is a log line, a log record with its job's trace, and an event on the job's span."""
 
 import asyncio
+import contextlib
 import logging
 import subprocess
 import sys
@@ -10,15 +11,15 @@ from typing import Any
 import pytest
 
 from otel_sched import Job, OtelObserver, OtelReporter, Queue
-from otel_sched._core import liveness
+from otel_sched._core import names
 from otel_sched._core.clock import monotonic
 from otel_sched._core.finding import Finding, FindingKind, default_reporter
+from otel_sched._core.liveness import Beats
 from otel_sched.diagnostics import LoopMonitor
-from otel_sched.telemetry import names
 from otel_sched.telemetry.logs import OtlpHandler
-from otel_sched.testing import wait_until
+from otel_sched.testing import InMemoryTelemetry, wait_until
 from tests.conftest import ARun
-from tests.in_memory import InMemoryTelemetry
+from tests.loops import running
 
 FACTS: dict[str, str | int | float | bool] = {
     "loop": "main",
@@ -64,7 +65,7 @@ def test_an_open_job_gets_an_event_and_the_record_its_trace(
 ) -> None:
     """Both of the same name, with the facts under their names in the contract."""
     asyncio.run(in_a_job(telemetry, fast, lambda job: reporter.finding(a_finding(), job)))
-    (span,) = telemetry.spans()
+    (span,) = telemetry.spans
     (event,) = span.events
     assert event.name == "otel_sched.finding.loop_blocked"
     attributes = dict(event.attributes or {})
@@ -79,7 +80,7 @@ def test_an_open_job_gets_an_event_and_the_record_its_trace(
         "otel_sched.finding.seconds": 0.5,
         "otel_sched.finding.cause": "code",
     }
-    (record,) = (each.log_record for each in telemetry.logs())
+    (record,) = (each.log_record for each in telemetry.logs)
     context = span.get_span_context()
     assert context is not None
     assert (record.trace_id, record.span_id) == (context.trace_id, context.span_id)
@@ -95,7 +96,7 @@ def test_a_job_that_is_over_still_lends_its_trace(telemetry: InMemoryTelemetry, 
     """The finding remembers the ids; they are the record's own fields, and no attributes."""
     ids = {"trace_id": f"{0xABC:032x}", "span_id": f"{0xDEF:016x}"}
     reporter.finding(a_finding(facts={**FACTS, **ids}), None)
-    (record,) = (each.log_record for each in telemetry.logs())
+    (record,) = (each.log_record for each in telemetry.logs)
     assert (record.trace_id, record.span_id) == (0xABC, 0xDEF)
     assert not {"trace_id", "span_id", "otel_sched.finding.trace_id"} & set(record.attributes or {})
 
@@ -120,7 +121,7 @@ def test_the_line_for_people_is_not_sent_a_second_time(telemetry: InMemoryTeleme
             logger.removeHandler(handler)
     assert [line.levelname for line in lines] == ["WARNING", "WARNING"]
     assert lines[0].getMessage().endswith("File shop.py")
-    events = [each.log_record.event_name for each in telemetry.logs()]
+    events = [each.log_record.event_name for each in telemetry.logs]
     assert events == ["otel_sched.finding.loop_blocked", None], "the second had no record of its own, so its line went"
 
 
@@ -143,11 +144,9 @@ def test_loops_are_measured(telemetry: InMemoryTelemetry, reporter: OtelReporter
     for delay in (0.001, 0.002, 0.3):
         reporter.loop_delay("main", delay)
     reporter.loop_state("main", 0.25, 0.75)
-    liveness.beat("main", monotonic() - 5.0)
-    try:
+    with contextlib.closing(running()) as loop:
+        Beats(loop, 0.5, "main").turned(monotonic() - 5.0)
         first = telemetry.metrics()
-    finally:
-        liveness.end("main")
     (delays,) = first[names.EVENTLOOP_DELAY.name]
     assert (delays.count, delays.max, tuple(delays.explicit_bounds)) == (3, 0.3, names.BUCKETS)
     assert dict(delays.attributes) == {names.EVENTLOOP_NAME: "main"}
@@ -188,13 +187,13 @@ def test_a_blocked_loop_is_told_on_the_span_of_its_job(
         with LoopMonitor(0.05, reporter=reporter):
             await asyncio.sleep(0.1)
             await in_a_job(telemetry, fast, block)
-            await wait_until(lambda: len(telemetry.logs()) > 1, description="both records")
+            await wait_until(lambda: len(telemetry.logs) > 1, description="both records")
 
     arun(main())
-    (span,) = telemetry.spans()
+    (span,) = telemetry.spans
     context = span.get_span_context()
     assert [event.name for event in span.events] == ["otel_sched.finding.loop_blocked"]
-    records = [each.log_record for each in telemetry.logs()]
+    records = [each.log_record for each in telemetry.logs]
     assert [each.event_name for each in records] == list(names.FINDING_EVENTS[:2])
     assert context is not None
     assert {each.trace_id for each in records} == {context.trace_id}

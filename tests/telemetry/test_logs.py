@@ -17,7 +17,7 @@ from otel_sched._core.job import Job
 from otel_sched.telemetry import interest, logs
 from otel_sched.telemetry.logs import JobFilter, OtlpHandler
 from otel_sched.telemetry.records import attribute, exception_attributes, severity, text
-from tests.in_memory import InMemoryTelemetry
+from otel_sched.testing import InMemoryTelemetry
 from tests.support.running_job import in_job
 
 
@@ -64,7 +64,7 @@ def sent(logger: logging.Logger, telemetry: InMemoryTelemetry) -> InMemoryTeleme
 
 
 def only(telemetry: InMemoryTelemetry) -> ReadableLogRecord:
-    (record,) = telemetry.logs()
+    (record,) = telemetry.logs
     return record
 
 
@@ -223,7 +223,7 @@ def test_handler_ties_a_record_from_another_thread_to_where_it_was_made(
     thread = threading.Thread(target=lambda: [sender.handle(records.get()) for _ in range(2)])
     thread.start()
     thread.join(10.0)
-    inside, outside = sent.logs()
+    inside, outside = sent.logs
     assert (inside.log_record.trace_id, inside.log_record.span_id) == (span.trace_id, span.span_id)
     assert (inside.log_record.attributes or {})["otel_sched.job.id"] == job.id
     assert not outside.log_record.trace_id
@@ -234,7 +234,7 @@ def test_handler_leaves_opentelemetrys_own_records(name: str, sent: InMemoryTele
     """A full queue that is logged into itself would never end."""
     for handler in logger.handlers:
         handler.handle(logging.makeLogRecord({"name": name, "msg": "queue full", "levelno": logging.WARNING}))
-    assert not sent.logs()
+    assert not sent.logs
 
 
 def test_handler_leaves_what_an_exporter_logs(logger: logging.Logger, sent: InMemoryTelemetry) -> None:
@@ -242,13 +242,13 @@ def test_handler_leaves_what_an_exporter_logs(logger: logging.Logger, sent: InMe
     token = otel_context.attach(otel_context.set_value("suppress_instrumentation", True))
     logger.info("POST /v1/logs")
     otel_context.detach(token)
-    assert not sent.logs()
+    assert not sent.logs
 
 
 def test_handler_leaves_records_that_went_out_already(logger: logging.Logger, sent: InMemoryTelemetry) -> None:
     """The observer marks what it has sent itself."""
     logger.error("failed", extra={logs.EMITTED: True})
-    assert not sent.logs()
+    assert not sent.logs
 
 
 def test_handler_survives_a_processor_that_logs(logger: logging.Logger, sent: InMemoryTelemetry) -> None:
@@ -265,7 +265,7 @@ def test_handler_survives_a_processor_that_logs(logger: logging.Logger, sent: In
 
     sent.logger_provider.add_log_record_processor(Chatty())  # type: ignore[arg-type]
     logger.info("once")
-    assert [found.log_record.body for found in sent.logs()] == ["once"]
+    assert [found.log_record.body for found in sent.logs] == ["once"]
 
 
 def test_handler_never_raises_into_the_application(
@@ -274,7 +274,7 @@ def test_handler_never_raises_into_the_application(
     """A message that cannot be formatted is reported as by any other handler."""
     handler = OtlpHandler(logger_provider=telemetry.logger_provider)
     handler.handle(logging.makeLogRecord({"name": "app", "msg": "%d", "args": ("no number",)}))
-    assert not telemetry.logs()
+    assert not telemetry.logs
     assert "Logging error" in capsys.readouterr().err
 
 

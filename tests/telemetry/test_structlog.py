@@ -14,7 +14,7 @@ from otel_sched._core.job import Job
 from otel_sched.telemetry import interest
 from otel_sched.telemetry.logs import OtlpHandler
 from otel_sched.telemetry.structlog import OtlpProcessor, add_job_context
-from tests.in_memory import InMemoryTelemetry
+from otel_sched.testing import InMemoryTelemetry
 from tests.support.running_job import in_job
 
 
@@ -42,7 +42,7 @@ def native(telemetry: InMemoryTelemetry) -> tuple[Any, io.StringIO]:
 
 
 def sent(telemetry: InMemoryTelemetry) -> list[tuple[object, dict[str, Any]]]:
-    return [(found.log_record.body, dict(found.log_record.attributes or {})) for found in telemetry.logs()]
+    return [(found.log_record.body, dict(found.log_record.attributes or {})) for found in telemetry.logs]
 
 
 def test_line_and_record_of_a_job_agree(telemetry: InMemoryTelemetry) -> None:
@@ -69,7 +69,7 @@ def test_line_and_record_of_a_job_agree(telemetry: InMemoryTelemetry) -> None:
         "job_name": job.name,
         "attempt": 1,
     }
-    (found,) = telemetry.logs()
+    (found,) = telemetry.logs
     assert (found.log_record.trace_id, found.log_record.span_id) == (span.trace_id, span.span_id)
     assert sent(telemetry) == [
         (
@@ -155,7 +155,7 @@ def test_an_exception_that_was_rendered_already_is_sent_as_stack_trace(telemetry
 def test_severity(method: str, event: dict[str, Any], expected: str, telemetry: InMemoryTelemetry) -> None:
     """The event's level, else the method's."""
     OtlpProcessor(telemetry.logger_provider)(None, method, {"event": "x", **event})
-    assert telemetry.logs()[0].log_record.severity_text == expected
+    assert telemetry.logs[0].log_record.severity_text == expected
 
 
 def test_scope_is_the_loggers_name(telemetry: InMemoryTelemetry) -> None:
@@ -164,7 +164,7 @@ def test_scope_is_the_loggers_name(telemetry: InMemoryTelemetry) -> None:
     processor(None, "info", {"event": "x", "logger": "app.orders"})
     processor(logging.getLogger("app.mail"), "info", {"event": "x"})
     processor(None, "info", {"event": "x"})
-    scopes = [found.instrumentation_scope for found in telemetry.logs()]
+    scopes = [found.instrumentation_scope for found in telemetry.logs]
     assert [scope.name for scope in scopes if scope] == ["app.orders", "app.mail", "structlog"]
 
 
@@ -199,7 +199,7 @@ def test_nothing_is_sent_once_closed_or_from_inside_an_exporter(telemetry: InMem
     otel_context.detach(token)
     processor.close()
     assert processor(None, "info", {"event": "late"}) == {"event": "late"}
-    assert not telemetry.logs()
+    assert not telemetry.logs
 
 
 @pytest.fixture

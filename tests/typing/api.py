@@ -33,7 +33,20 @@ from otel_sched import (
     unwatch,
     watch,
 )
-from otel_sched.testing import VirtualLoop, run, wait_until, wait_until_sync
+from otel_sched.testing import (
+    InMemoryTelemetry,
+    Logs,
+    RecordedJob,
+    RecordingObserver,
+    Spans,
+    VirtualLoop,
+    assert_loop_never_blocked,
+    assert_no_leaked_jobs,
+    run,
+    virtual_time,
+    wait_until,
+    wait_until_sync,
+)
 
 
 @dataclass(order=True)
@@ -253,3 +266,30 @@ async def the_test_kit_keeps_types() -> None:
     assert_type(await wait_until(lambda: [1], timeout=1.0, description="one"), list[int])
     assert_type(wait_until_sync(lambda: "x"), str)
     assert_type(VirtualLoop().time(), float)
+    telemetry = InMemoryTelemetry()
+    assert_type(telemetry.spans.named("process orders").with_outcome(Outcome.ERROR), Spans)
+    span = telemetry.spans.one()
+    telemetry.spans.linked_to(span).none()
+    print(span.name)
+    assert_type(telemetry.logs.of_span(span).at_least(30), Logs)
+    assert_type(telemetry.metric("otel_sched.jobs.put", queue="orders").value, float)
+    Queue[int](observer=telemetry.observer)
+    with RecordingObserver().as_default() as recorder, telemetry.as_default():
+        assert_type(recorder, RecordingObserver)
+    assert_type(recorder.jobs("orders").in_state("ended").one(), RecordedJob)
+    assert_type(recorder.outcomes(), dict[str, int])
+
+
+async def assertions_decorate_and_surround() -> None:
+    @assert_loop_never_blocked(0.05)
+    @assert_no_leaked_jobs(allow_waiting=["orders"], grace=1.0)
+    async def answer(number: int) -> int:
+        return number
+
+    assert_type(await answer(1), int)
+    await answer("1")  # type: ignore[arg-type]
+    assert_type(virtual_time(answer)(1), int)
+    with assert_loop_never_blocked(), assert_no_leaked_jobs():
+        pass
+    async with assert_no_leaked_jobs(allow_waiting=True):
+        pass

@@ -112,8 +112,8 @@ def _told(members: list[Any], scene: Scene, seconds: float, held: int) -> Found:
     sentence = (
         f"Deadlock: {what}; nothing has moved for {seconds:.3g} s. "
         + (f"One waits in {place}. " if place else "")
-        + "Make the queue larger or unbounded, use put_nowait() and handle QueueFull, or let other tasks put what "
-        "a consumer hands on."
+        + "Make the queue unbounded (a larger one is full later), use put_nowait() and handle QueueFull, or let other "
+        "tasks put what a consumer hands on."
     )
     facts: dict[str, str | int | float | bool] = {
         "queues": ", ".join(each.name for each in members),

@@ -65,9 +65,10 @@ def seat_of(task: asyncio.Task[Any]) -> Seat | None:
 
 
 def task_words(task: asyncio.Task[Any]) -> str:
-    """Name a task for a sentence: its name and the coroutine function that it runs."""
-    coroutine = task.get_coro()
-    function = getattr(coroutine, "__qualname__", type(coroutine).__name__).rpartition("<locals>.")[2]
+    """Name a task for a sentence: its name and the coroutine function that it runs; a pool's worker by its handler."""
+    coroutine, worker = task.get_coro(), worker_of(task)
+    function = getattr(coroutine, "__qualname__", type(coroutine).__name__) if worker is None else worker.handles
+    function = function.rpartition("<locals>.")[2]
     return f"{task.get_name()!r} ({function})"
 
 

@@ -68,10 +68,10 @@ def _slow(scene: Scene, job: Job[Any], run: float, durations: Durations, held: i
     p99 = durations.p99() or 0.0
     task = next(iter(scene.working_on(job)), None)
     place, stack = trail(task)
-    by = "" if task is None else f" by asyncio task {task_words(task)}"
+    where = "" if task is None else f" in asyncio task {task_words(task)}"
     sentence = (
-        f"Job {job.id} of queue {job.queue!r} ({job.name}) has been running for {run:.3g} s{by}; 99 of 100 such jobs "
-        f"take {p99:.3g} s at most. "
+        f"Job {job.id} of queue {job.queue!r} ({job.name}) has been running for {run:.3g} s{where}; 99 of 100 such "
+        f"jobs take {p99:.3g} s at most. "
         + (f"It waits in {place}: give that a time-out. " if place else "")
         + "If such a job may take so long, raise slow_factor."
     )

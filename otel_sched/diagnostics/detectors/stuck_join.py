@@ -152,6 +152,8 @@ def _because(why: str, join: Join, scene: Scene, ledger: Any, follower: Follower
         said += f"; its consumers: {_listed(takers)}"
     if cleared:
         said += f"; {cleared} items were removed through queue._queue, which needs a task_done() for each"
+    if join.waiting and not join.takers and not join.unclear:
+        said += f"; {join.waiting} more wait, and no consumer is left: catch what one item raises"
     return f"{said}. {advice}"
 
 

@@ -22,7 +22,11 @@ def trail(task: asyncio.Task[Any] | None) -> tuple[str, str]:
 
 
 def stack_text(frames: list[FrameType]) -> str:
-    """Return *frames*, outermost first, as a traceback is printed. Locals are not looked at: that would keep them."""
+    """Return *frames*, outermost first, as a traceback is printed, without ours unless there are no others.
+
+    Locals are not looked at: that would keep them.
+    """
+    frames = [each for each in frames if not _is_ours(each)] or frames
     summary = traceback.StackSummary.extract(((each, each.f_lineno or 0) for each in frames), limit=None)
     return "Stack, most recent call last:\n" + "".join(summary.format()).rstrip("\n")
 
@@ -48,6 +52,10 @@ def timed(task: asyncio.Task[Any]) -> bool:
             elif type(holder).__name__ == "TimerHandle":  # wait_for() on 3.11; uvloop has a class of its own
                 return True
     return False
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "otel_sched"
 
 
 def _own(frames: list[FrameType]) -> FrameType:

@@ -6,11 +6,11 @@ from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Observation
 
+from ..._core import names
+from ..._core.names import Instrument
 from ..._core.version import VERSION
-from .. import names
 from ..books import held
 from ..counting import ExporterCount
-from ..names import Instrument
 from ..providers import SCHEMA_URL
 from .sender import Sender
 

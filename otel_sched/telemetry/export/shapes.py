@@ -14,7 +14,7 @@ from typing import Any
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from .. import names
+from ..._core import names
 from ..fast.spans import UNSET, LightPut, LightSpan
 
 SHAPES = 1024

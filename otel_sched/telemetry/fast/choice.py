@@ -7,9 +7,9 @@ from typing import Any
 from opentelemetry.sdk.trace import Tracer, TracerProvider
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
+from ..._core import names
 from ..._core.ledger import Ledger
 from ..._core.version import VERSION
-from .. import names
 from ..providers import SCHEMA_URL, Providers
 from .kept import keeper_of
 from .listener import FastListener

@@ -12,9 +12,9 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Tracer
 from opentelemetry.trace import SpanContext
 
+from ..._core import names
 from ..._core.job import Job, Outcome
 from ..._core.ledger import Ledger, Series
-from .. import names
 from ..keep import Slowness
 from ..listener import OtelListener
 from ..providers import Providers, suppressed

@@ -19,8 +19,8 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from ..._core import names
 from ..._core.version import VERSION
-from .. import names
 from ..providers import SCHEMA_URL
 from .histogram import FastHistogram, Point, held
 from .refusal import enabled, plain_histograms

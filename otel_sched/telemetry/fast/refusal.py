@@ -13,8 +13,8 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.metrics.export import AggregationTemporality, PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import DefaultAggregation, ExplicitBucketHistogramAggregation
 
+from ..._core import names
 from ..._core.version import VERSION
-from .. import names
 from ..providers import SCHEMA_URL
 
 INSTRUMENTS = (names.WAIT_DURATION, names.RUN_DURATION, names.PUT_BLOCKED)

@@ -29,8 +29,8 @@ from opentelemetry.trace import (
     TraceState,
 )
 
+from ..._core import names
 from ..._core.ledger import Series
-from .. import names
 from ..spans import Attached, Unsampled
 from .insides import Inside, Shared
 

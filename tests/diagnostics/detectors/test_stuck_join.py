@@ -113,6 +113,32 @@ def test_a_consumer_that_died_with_an_item(arun: ARun, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_last_consumer_died_with_an_item(arun: ARun, kind: str) -> None:
+    """What it took is lost, and what waits will wait for ever: both are said."""
+
+    async def main() -> None:
+        queue = make_queue(kind)
+
+        async def dies() -> None:
+            await queue.get()
+            raise ValueError("bad item")
+
+        async with detecting() as watch:
+            dead = asyncio.create_task(dies(), name="worker-1")
+            for number in range(3):
+                queue.put_nowait(number)
+            await asyncio.wait([dead])
+            joiner = await joined(queue)
+            finding = await watch.one(FindingKind.STUCK_JOIN)
+            assert "1 of 3 unfinished items have left the queue and never had a task_done()" in finding.sentence
+            assert "; 2 more wait, and no consumer is left: catch what one item raises. Call task" in finding.sentence
+            assert isinstance(dead.exception(), ValueError)
+            await ended(joiner)
+
+    arun(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_items_that_wait_when_no_consumer_is_left(arun: ARun, kind: str) -> None:
     """The only consumer ended properly after one item, and two wait."""
 

@@ -83,7 +83,7 @@ def test_a_worker_of_a_pool_that_is_busy_again(arun: ARun, kind: str) -> None:
             await watch.none()  # it may be cleaning up, for all that can be seen
             gates[1].set()
             finding = await watch.one(FindingKind.SWALLOWED_CANCELLATION)
-            assert "Asyncio task 'orders-0' (Worker.run) was cancelled and goes on with other jobs" in finding.sentence
+            assert "Asyncio task 'orders-0' (handle) was cancelled and goes on with other jobs" in finding.sentence
             assert watch.recorder.jobs != [None]
             gates[2].set()
             await pool.stop()

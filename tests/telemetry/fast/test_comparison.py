@@ -30,12 +30,12 @@ def one_run() -> PathTelemetry:
 
 def job(run: PathTelemetry) -> Any:
     """Return the span of the first job."""
-    return next(span for span in run.spans() if span.name == "process line 0")
+    return next(span for span in run.spans if span.name == "process line 0")
 
 
 def put(run: PathTelemetry) -> Any:
     """Return the span of the first put."""
-    return next(span for span in run.spans() if span.name == "put line 0")
+    return next(span for span in run.spans if span.name == "put line 0")
 
 
 def other(context: Any, **fields: Any) -> SpanContext:
@@ -62,7 +62,7 @@ SPANS: dict[str, Callable[[PathTelemetry], Any]] = {
     "name": lambda run: change(job(run), _name="process other"),
     "kind": lambda run: change(job(run), _kind=SpanKind.INTERNAL),
     "no parent": lambda run: change(job(run), _parent=None),
-    "another parent": lambda run: change(job(run), _parent=next(s for s in run.spans() if s.name == "request").context),
+    "another parent": lambda run: change(job(run), _parent=next(s for s in run.spans if s.name == "request").context),
     "remote parent": lambda run: change(job(run), _parent=other(job(run).parent, is_remote=True)),
     "trace id": lambda run: change(put(run), _context=other(put(run).context, trace_id=1)),
     "span id": lambda run: change(put(run), _context=other(put(run).context, span_id=1)),
@@ -163,7 +163,7 @@ LOGS: dict[str, Callable[[Any], Any]] = {
 def test_a_change_of_a_log_record_is_found(what: str) -> None:
     """One field of one record."""
     plain, mutated = one_run(), one_run()
-    LOGS[what](mutated.logs()[0].log_record)
+    LOGS[what](mutated.logs[0].log_record)
     assert list(differences(plain.told(), mutated.told()))
 
 

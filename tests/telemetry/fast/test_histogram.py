@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, Histogram
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
-from otel_sched.telemetry import names
+from otel_sched._core import names
 from otel_sched.telemetry.fast.attaching import attach
 from otel_sched.telemetry.fast.histogram import FOLD_AT, FastHistogram, LocalSeries, held
 from otel_sched.telemetry.fast.metrics import FastMetrics

@@ -260,7 +260,7 @@ def test_a_kept_job_is_an_example_of_its_bucket() -> None:
     points = telemetry.metrics()["otel_sched.job.run.duration"]
     examples = {point.attributes["otel_sched.job.outcome"]: point.exemplars for point in points}
     (example,) = examples["error"]
-    (logged,) = telemetry.logs()
+    (logged,) = telemetry.logs
     assert example.span_id == logged.log_record.span_id
     assert examples["ok"] == []
     telemetry.close()

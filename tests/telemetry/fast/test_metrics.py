@@ -22,8 +22,8 @@ from opentelemetry.sdk.metrics.view import (
 )
 
 from otel_sched import Queue
+from otel_sched._core import names
 from otel_sched._core.version import VERSION
-from otel_sched.telemetry import names
 from otel_sched.telemetry.fast import attaching, refusal
 from otel_sched.telemetry.fast.attaching import attach, attached
 from otel_sched.telemetry.fast.histogram import FastHistogram

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from otel_sched import watch
-from otel_sched.telemetry import names
+from otel_sched._core import names
 from tests.chains import Chain
 from tests.conftest import ARun
 from tests.support.both_paths import PathTelemetry
@@ -201,8 +201,8 @@ def test_exemplars_point_to_exported_spans() -> None:
     """Of waits and of runs, each on the span of the job that was measured."""
     program = Program((Line(), Line(consumer="pool")), (Put(EVERYTHING[:4]), Put(EVERYTHING[:4], 1)))
     telemetry = assert_paths_agree(program, Sdk(sampler=("parent ratio", 0.5)))
-    exported = {span.context.span_id for span in telemetry.spans() if span.context is not None}
+    exported = {span.context.span_id for span in telemetry.spans if span.context is not None}
     assert telemetry.exemplars()
     assert {each.span_id for each in telemetry.exemplars()} <= exported
-    jobs = [span for span in telemetry.spans() if names.JOB_WAIT in (span.attributes or {})]
+    jobs = [span for span in telemetry.spans if names.JOB_WAIT in (span.attributes or {})]
     assert {each.span_id for each in telemetry.exemplars()} <= {span.get_span_context().span_id for span in jobs}

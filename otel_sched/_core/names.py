@@ -1,12 +1,13 @@
-"""Floor 5: the telemetry contract: every span, metric and attribute name, once. `docs/telemetry.md` explains them.
+"""Floor 2: the telemetry contract: every span, metric and attribute name, once. `docs/telemetry.md` explains them.
 
-A test holds this file against the documentation and whatever else names them.
+Plain data, for the wings that tell by these names. A test holds this file against the documentation and whatever else
+names them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .._core.finding import FindingKind
+from .finding import FindingKind
 
 SCOPE = "otel_sched"
 
