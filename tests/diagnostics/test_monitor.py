@@ -136,33 +136,6 @@ def test_it_is_told_while_the_loop_is_blocked_and_when_it_is_over(arun: ARun) ->
     assert float(over.facts["seconds"]) >= float(first.facts["seconds"])
 
 
-def test_what_computed_first_and_then_waits_is_told_to_wait(arun: ARun) -> None:
-    """A client that sets up TLS, say: the advice would be wrong for it."""
-    gate = Gate()
-
-    class Opens(Kept):
-        def finding(self, finding: Finding, job: Job[Any] | None) -> None:
-            super().finding(finding, job)
-            gate.open()
-
-    kept = Opens()
-
-    def handle(_: object) -> None:
-        until = time.thread_time() + 0.03
-        while time.thread_time() < until:
-            pass
-        gate.wait()
-
-    async def main() -> None:
-        async with watching(kept):
-            await work_through([0], handle)
-            await told(kept, FindingKind.LOOP_RESUMED)
-
-    arun(main())
-    assert "It waits: await something asynchronous instead" in kept.findings[0].sentence
-    assert kept.findings[0].facts["function"] == "Gate.wait"
-
-
 def test_frames_of_the_loop_are_left_out_before_its_first_beat() -> None:
     """Of a monitor that is started in a callback, which cannot see where the loop's frames end."""
     kept, gate = Kept(), Gate()
