@@ -147,17 +147,22 @@ class HealthApp:
 
     async def _livez(self, _: Question) -> Answer:
         loops = liveness.look(monotonic())
-        reasons = [
+        reasons = self._hung(loops)
+        self._live.note(reasons)
+        return verdict(reasons, loops={name: {"age_seconds": round(seen.age, 3)} for name, seen in loops.items()})
+
+    def _hung(self, loops: Mapping[str, liveness.Seen]) -> list[str]:
+        """Return a sentence for each event loop that does not turn."""
+        return [
             f"event loop {name!r} has not turned for {seen.age:.4g} s"
             for name, seen in loops.items()
             if seen.age > max(self._hang_limit, 2 * seen.interval)  # a rare heartbeat says nothing sooner
         ]
-        self._live.note(reasons)
-        return verdict(reasons, loops={name: {"age_seconds": round(seen.age, 3)} for name, seen in loops.items()})
 
     async def _readyz(self, question: Question) -> Answer:
         results = await self._results(self._checks, question)
-        behind = shortcomings(self._queues.look(), self._objectives, self._required)
+        behind = self._hung(liveness.look(monotonic()))  # first: it may be why a check takes so long
+        behind += shortcomings(self._queues.look(), self._objectives, self._required)
         self._ready.note([*behind, *(each.detail for each in results.values() if each.detail)])
         shown = {
             name: {"status": "failing" if each.reason else "ok", "seconds": round(each.seconds, 4)}

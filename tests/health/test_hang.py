@@ -27,10 +27,10 @@ PROMISED = 2.0
 """Seconds after which /livez says of a loop that it hangs."""
 
 
-def until(server: HealthServer, status: int) -> Reply:
-    """Ask /livez until it has that status, and return the answer."""
+def until(server: HealthServer, status: int, path: str = "/livez") -> Reply:
+    """Ask until the answer has that status, and return it."""
     reply = wait_until_sync(
-        lambda: (reply := fetch(server, "/livez", timeout=30)).status == status and reply,
+        lambda: (reply := fetch(server, path, timeout=30)).status == status and reply,
         timeout=30,
         description=f"the status {status}",
     )
@@ -88,6 +88,31 @@ def test_it_fails_while_the_loop_hangs_and_recovers(arun: ARun) -> None:
 
     arun(main())
     assert liveness.ages(monotonic()) == {}
+
+
+def test_while_it_hangs_nobody_is_ready_and_the_hang_is_the_first_reason(arun: ARun) -> None:
+    """A check that has to wait for the loop is not what is wrong."""
+
+    async def ping() -> None:
+        """Nothing is wrong with it."""
+
+    async def main() -> None:
+        app = HealthApp()
+        app.add_check("database", ping, timeout=0.1, cache=0.01)
+        async with HealthServer(app, port=0) as server:
+            await asyncio.to_thread(until, server, 200, "/readyz")
+            hang(server)
+            with ThreadPoolExecutor(1) as threads:  # which is waited for, with the loop hanging
+                pending = threads.submit(lambda: wait_until_sync(lambda: _names_the_loop(server), timeout=30))
+                pending.result()
+            await asyncio.to_thread(until, server, 200, "/readyz")
+
+    arun(main())
+
+
+def _names_the_loop(server: HealthServer) -> bool:
+    reply = fetch(server, "/readyz", timeout=30)
+    return reply.status == 503 and reply.json["reasons"][0].startswith("event loop 'main' has not turned for")
 
 
 @pytest.mark.parametrize("first", ["monitor", "server"])
