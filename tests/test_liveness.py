@@ -128,6 +128,29 @@ def test_without_a_name_it_has_that_of_its_loop_or_else_of_its_thread(new_loop: 
     assert names == ["main", "api", "api", "side"]
 
 
+@pytest.mark.parametrize(
+    ("thread", "loop"),
+    [("Thread-12 (serve)", "Thread"), ("ThreadPoolExecutor-0_1", "ThreadPoolExecutor"), ("io-7", "io"), ("7", "7")],
+)
+def test_the_number_of_a_thread_is_no_part_of_a_name(new_loop: Callable[[], Still], thread: str, loop: str) -> None:
+    """Threads come and go by the thousand, and names are labels of metrics."""
+    names: list[str] = []
+    for _ in range(2):
+        runner = threading.Thread(target=lambda: names.append(Beats(new_loop(), 0.5).name), name=thread)
+        runner.start()
+        runner.join()
+    assert names == [loop, f"{loop}-2"]
+
+
+def test_names_of_loops_that_are_closed_are_given_back(new_loop: Callable[[], Still]) -> None:
+    """A process that makes a loop for each call must not run out of names."""
+    for number in range(2 * MAX_NAMES):
+        loop = new_loop()
+        assert Beats(loop, 0.5, f"loop {number}").name == f"loop {number}"
+        loop.close()
+    assert Beats(new_loop(), 0.5, "main").name == "main"
+
+
 def test_names_stay_few_and_the_oldest_of_a_name_shows(new_loop: Callable[[], Still]) -> None:
     """Loops beyond the limit share one; there a loop that hangs is not hidden by one that turns."""
     loops = [new_loop() for _ in range(MAX_NAMES + 2)]

@@ -7,15 +7,19 @@ those of `clock.monotonic`.
 
 import asyncio
 import os
+import re
 import threading
 import weakref
 from typing import NamedTuple
 
 MAX_NAMES = 100
 OVERFLOW = "other"
-"""The name of all loops beyond the hundredth: names are labels of metrics, and must stay few."""
+"""The name of all loops beyond the hundredth that are alive: names are labels of metrics, and must stay few."""
 
 Loop = asyncio.AbstractEventLoop
+
+_NUMBER = re.compile(r"[-_ ]?\d+([-_]\d+)*( \(.*\))?$")
+"""Of a thread: `Thread-12 (serve)`, `ThreadPoolExecutor-0_1`."""
 
 
 class Beats:
@@ -88,28 +92,31 @@ def ages(now: float) -> dict[str, float]:
 def claim(name: str | None, loop: Loop) -> str:
     """Return *name* if no other loop that is alive has it, else one like it; a hundred of them at most.
 
-    Without a name: the one that the loop has already, or else `main` in the main thread, and the thread's in others.
+    Names of loops that are closed or gone are free again. Without a name: the one that the loop has already, or else
+    `main` in the main thread, and in others the thread's without its number.
     """
     with _lock:
+        for each, holder in tuple(_names.items()):
+            if (other := holder()) is None or other.is_closed():
+                del _names[each]
         if name is None:
             has = [each for each, holder in _names.items() if holder() is loop]
             name = has[-1] if has else _name_of_thread()
         for number in range(1, MAX_NAMES):
             candidate = name if number == 1 else f"{name}-{number}"
-            holder = _names[candidate]() if candidate in _names else None
-            if holder is loop or ((holder is None or holder.is_closed()) and _room_for(candidate)):
+            found = _names[candidate]() if candidate in _names else None
+            if found is loop or (found is None and len(_names) < MAX_NAMES):
                 _names[candidate] = weakref.ref(loop)
                 return candidate
         return OVERFLOW
 
 
 def _name_of_thread() -> str:
+    """Return `main`, or the thread's name without its number: threads that come and go must not use names up."""
     thread = threading.current_thread()
-    return "main" if thread is threading.main_thread() else thread.name
-
-
-def _room_for(name: str) -> bool:
-    return name in _names or len(_names) < MAX_NAMES
+    if thread is threading.main_thread():
+        return "main"
+    return _NUMBER.sub("", thread.name) or thread.name
 
 
 _told: dict[Beats, None] = {}

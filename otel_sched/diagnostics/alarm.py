@@ -87,7 +87,11 @@ class Sleep:
         """Sleep; return True if it was not for all that time."""
         if self._bell < 0:
             return self._lock.acquire(timeout=seconds)
-        return bool(self._epoll.poll(seconds))
+        try:
+            return bool(self._epoll.poll(seconds))
+        except (OSError, ValueError):  # somebody has closed all files of the process
+            self._bell = -1
+            return True
 
     def close(self) -> None:
         """Give back what the system lent; in a forked child, for it is the parent's."""

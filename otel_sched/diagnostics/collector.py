@@ -7,40 +7,50 @@ thread runs meanwhile: 60 ms each time with ten thousand asyncio tasks, where no
 import contextlib
 import gc
 import os
-import threading
+import weakref
 from collections.abc import Iterator
 
-_lock = threading.Lock()
-_holding = 0
-"""How many dumps are being made."""
+
+class _Hold:
+    """One dump that is being made."""
+
+    __slots__ = ("__weakref__",)
+
+
+# No lock: a signal handler may make a dump while one is made in its thread. Weakly: whatever comes between, such as an
+# interrupt, a hold that is gone holds nothing.
+_holds: "weakref.WeakSet[_Hold]" = weakref.WeakSet()
 _was_on = False
+"""Whether any of them has found the collector on."""
 
 
 @contextlib.contextmanager
 def held_off() -> Iterator[None]:
     """Keep the collector from running, in all threads, until the last such block ends; where it is off, it stays so."""
-    global _holding, _was_on
-    with _lock:
-        if not _holding:
-            _was_on = gc.isenabled()
-            gc.disable()
-        _holding += 1
+    global _was_on
+    hold = _Hold()
     try:
+        _holds.add(hold)
+        if gc.isenabled():
+            _was_on = True
+            gc.disable()
         yield
     finally:
-        with _lock:
-            _holding -= 1
-            if not _holding and _was_on:
-                gc.enable()
+        _holds.discard(hold)
+        _give_back()
+
+
+def _give_back() -> None:
+    global _was_on
+    if _was_on and not _holds:
+        gc.enable()
+        _was_on = False
 
 
 def _renew() -> None:
     """Give a child that was forked meanwhile its collector back: the thread that would do so is the parent's."""
-    global _lock, _holding
-    _lock = threading.Lock()
-    if _holding and _was_on:
-        gc.enable()
-    _holding = 0
+    _holds.clear()
+    _give_back()
 
 
 if hasattr(os, "register_at_fork"):

@@ -19,6 +19,11 @@ LONGEST_SLEEP = 60.0
 SHORTEST_SLEEP = 0.002
 """Seconds. Whoever asks for less would keep the thread, and the interpreter's lock, busy."""
 
+MOST_FAILURES = 10
+"""In a row, of a look at the same one, after which it is given up."""
+AFTER_FAILURE = 1.0
+"""Seconds until the next look."""
+
 
 class Watched(Protocol):
     """Whom the watchdog looks after."""
@@ -36,21 +41,24 @@ class Watchdog:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._next: dict[weakref.ref[Watched], float] = {}
+        self._failures: dict[weakref.ref[Watched], int] = {}
+        """How often in a row it failed to look at somebody."""
         self._thread: threading.Thread | None = None
         self.sleep = Sleep()
 
     def adopt(self, watched: Watched, alarm: Alarm | None = None) -> None:
         """Look after *watched*, at once, then whenever it asks to and its alarm goes off.
 
-        Somebody else has to hold it.
+        Somebody else has to hold it. Raises RuntimeError where no thread is to be had.
         """
         if alarm is not None:
             self.sleep.add(alarm)
         with self._lock:
             self._next[weakref.ref(watched)] = 0.0
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="otel_sched-watchdog", daemon=True)
-                self._thread.start()
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(target=self._run, name="otel_sched-watchdog", daemon=True)
+                thread.start()
+                self._thread = thread  # not before: where no thread is to be had, the next one tries again
                 return
         self.sleep.ring()
 
@@ -80,6 +88,7 @@ class Watchdog:
             if watched is None or wanted is None:
                 with self._lock:
                     self._next.pop(ref, None)
+                    self._failures.pop(ref, None)
             else:
                 self._next[ref] = wanted
                 upcoming = min(upcoming, wanted)
@@ -87,11 +96,20 @@ class Watchdog:
         return upcoming
 
     def _look_at(self, watched: Watched, now: float) -> float | None:
+        ref = weakref.ref(watched)
         try:
-            return watched.look(now)
-        except Exception as error:
-            complain(logging.ERROR, "%r failed and is not watched any more", watched, error=error)
-            return None
+            wanted = watched.look(now)
+        except BaseException as error:  # of a reporter too: nothing of it may end this thread
+            failures = self._failures[ref] = self._failures.get(ref, 0) + 1
+            if failures == MOST_FAILURES:
+                del self._failures[ref]
+                complain(logging.ERROR, "%r failed again and again and is not watched any more", watched, error=error)
+                return None
+            if failures == 1:
+                complain(logging.ERROR, "%r failed; it is looked at again", watched, error=error)
+            return now + AFTER_FAILURE
+        self._failures.pop(ref, None)
+        return wanted
 
 
 _watchdog: Watchdog | None = None

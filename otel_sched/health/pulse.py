@@ -69,6 +69,9 @@ class Pulses:
     def begin(self, owner: object) -> None:
         """Watch the running event loop for *owner*, who may have several; RuntimeError if none runs."""
         loop = asyncio.get_running_loop()
+        for each in self._all:
+            if each.over:
+                each.stop()
         alive = [each for each in self._all if not each.over]
         if not any(each.owner is owner and each.loop() is loop for each in alive):
             alive.append(Pulse(owner, self._interval))

@@ -83,7 +83,7 @@ class HealthServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        await asyncio.to_thread(self.stop)  # it waits for a thread, which may be busy answering
 
     @property
     def url(self) -> str:
@@ -223,7 +223,8 @@ def _leave_to_the_parent() -> None:
     for server in list(_servers):
         if server._socket is not None:
             server._socket.close()
-        _inherited.append(server._loop)
+        if server._loop is not None:
+            _inherited.append(server._loop)
         server._thread = server._loop = server._socket = None
         server._open = {}
 

@@ -1,14 +1,16 @@
 """held_off(): no garbage collection inside, and everything as it was afterwards."""
 
 import gc
+import signal
 import subprocess
 import sys
 import threading
 import traceback
+from typing import Any
 
 import pytest
 
-from otel_sched.diagnostics import dump_tasks
+from otel_sched.diagnostics import collector, dump_tasks
 from otel_sched.diagnostics.collector import held_off
 
 
@@ -66,6 +68,57 @@ def test_a_child_forked_meanwhile_collects() -> None:
         "assert gc.isenabled()\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_a_dump_in_a_signal_handler_during_a_dump_is_no_deadlock() -> None:
+    """The handler runs in the thread that it interrupts, wherever that is."""
+    dumps = []
+    before = signal.signal(signal.SIGUSR2, lambda *_: dumps.append(dump_tasks()))
+    try:
+        with held_off():
+            signal.raise_signal(signal.SIGUSR2)
+        assert gc.isenabled()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert len(dumps) == 1
+
+
+def test_an_interrupt_anywhere_in_it_leaves_the_collector_on() -> None:
+    """Ctrl-C, or the alarm of a test's time limit, comes between any two instructions."""
+
+    class Stop(Exception):
+        """The interrupt."""
+
+    places = 0
+    while True:
+        left = places
+
+        def interrupt(frame: Any, event: str, _: Any) -> Any:
+            nonlocal left
+            frame.f_trace_opcodes = True
+            if event in ("opcode", "line") and frame.f_code.co_filename == collector.__file__:
+                left -= 1
+                if left < 0:
+                    sys.settrace(None)
+                    raise Stop
+            return interrupt
+
+        interrupted = False
+        sys.settrace(interrupt)
+        try:
+            with held_off():
+                pass
+        except Stop:
+            interrupted = True
+        finally:
+            sys.settrace(None)
+        with held_off():  # at the latest with the next dump
+            pass
+        assert gc.isenabled(), f"interrupted at instruction {places}"
+        if not interrupted:
+            break
+        places += 1
+    assert places > 5
 
 
 def test_no_garbage_is_collected_while_a_dump_is_made() -> None:

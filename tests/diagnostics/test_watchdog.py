@@ -10,8 +10,9 @@ import pytest
 
 from otel_sched._core.clock import monotonic
 from otel_sched.diagnostics import alarm
+from otel_sched.diagnostics import watchdog as module
 from otel_sched.diagnostics.alarm import Alarm, Sleep, new_alarm
-from otel_sched.diagnostics.watchdog import Watchdog
+from otel_sched.diagnostics.watchdog import MOST_FAILURES, Watchdog
 from otel_sched.testing import wait_until_sync
 
 
@@ -30,11 +31,17 @@ class Patient:
 
 
 class Sick(Patient):
-    """Raises when it is looked at."""
+    """Raises when it is looked at, so many times; then it is well."""
+
+    def __init__(self, times: int, error: BaseException) -> None:
+        super().__init__(times + 1)
+        self.error = error
 
     def look(self, now: float) -> float | None:
-        super().look(now)
-        raise ZeroDivisionError
+        wanted = super().look(now)
+        if self.left > 0:
+            raise self.error
+        return wanted
 
 
 def test_it_looks_when_it_was_asked_to_and_ends_with_the_last() -> None:
@@ -60,14 +67,46 @@ def test_it_is_woken_up_before_its_time() -> None:
     assert monotonic() - began < 30.0
 
 
-def test_one_that_fails_is_dropped_and_the_others_are_not(caplog: pytest.LogCaptureFixture) -> None:
-    """With a line in the log."""
-    watchdog, sick, patient = Watchdog(), Sick(9), Patient(3)
+@pytest.mark.parametrize("error", [ZeroDivisionError(), SystemExit()])
+@pytest.mark.parametrize(("times", "looks"), [(1, 2), (MOST_FAILURES - 1, MOST_FAILURES), (99, MOST_FAILURES)])
+def test_one_that_fails_is_looked_at_again_and_dropped_in_the_end(
+    error: BaseException, times: int, looks: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a line in the log for each; the others are looked at meanwhile, and the thread lives."""
+    monkeypatch.setattr(module, "AFTER_FAILURE", 0.0)
+    watchdog, sick, patient = Watchdog(), Sick(times, error), Patient(3)
     watchdog.adopt(sick)
     watchdog.adopt(patient)
     wait_until_sync(lambda: watchdog._thread is None, description="the thread to end")
-    assert (len(sick.looks), len(patient.looks)) == (1, 3)
-    assert "failed and is not watched any more" in caplog.text
+    assert (len(sick.looks), len(patient.looks)) == (looks, 3)
+    assert "failed; it is looked at again" in caplog.text
+    assert ("is not watched any more" in caplog.text) == (times == 99)
+
+
+def test_where_no_thread_is_to_be_had_the_next_one_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise nothing would ever be watched, and nobody would know."""
+    watchdog, patients = Watchdog(), [Patient(2), Patient(2)]
+
+    def fails(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fails)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            watchdog.adopt(patients[0])
+    watchdog.adopt(patients[1])
+    wait_until_sync(lambda: watchdog._thread is None, description="the thread to end")
+    assert [len(each.looks) for each in patients] == [2, 2]
+
+
+@pytest.mark.skipif(new_alarm() is None, reason="there are no such files here")
+def test_it_goes_on_where_somebody_has_closed_its_files() -> None:
+    """As daemons do, of all that the process has."""
+    watchdog, patient = Watchdog(), Patient(3)
+    watchdog.sleep._epoll.close()
+    watchdog.adopt(patient)
+    wait_until_sync(lambda: watchdog._thread is None, description="the thread to end")
+    assert len(patient.looks) == 3
 
 
 def test_it_keeps_nobody_alive() -> None:

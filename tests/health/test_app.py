@@ -250,3 +250,15 @@ def test_to_watch_a_loop_needs_one() -> None:
 def test_a_query_of_too_many_fields_is_refused() -> None:
     """It is the client's fault, and no line in the log."""
     assert asyncio.run(ask(HealthApp(), "/scale", query="a=1&" * 50)).status == 400
+
+
+def test_a_loop_for_each_call_leaves_nothing_behind() -> None:
+    """Though nobody asks the application, which would clean up."""
+    app = HealthApp()
+
+    async def main() -> None:
+        app.watch_loop()
+
+    for _ in range(5):
+        asyncio.run(main())
+    assert len(liveness._told) == 1
