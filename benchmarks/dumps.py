@@ -1,7 +1,6 @@
 """What a dump of very many asyncio tasks takes, and for how long it keeps the event loop from turning."""
 
 import asyncio
-import statistics
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -110,5 +109,5 @@ def measure(settings: Settings) -> dict[str, float]:
     return {
         "dump_ms": rounds.median("at_once") * 1e3,
         "dump_async_ms": rounds.median("in_thread") * 1e3,
-        "dump_stop_ms": statistics.median(stops["in_thread"][1:]) * 1e3,
+        "dump_stop_ms": max(stops["in_thread"][1:]) * 1e3,
     }
