@@ -9,14 +9,15 @@ import contextlib
 import contextvars
 import logging
 import os
-import signal
 import threading
 import weakref
 from typing import Any
 
 from ._core import census
 from ._core.complaint import complain
-from .diagnostics import dump_on_signal, start
+from .diagnostics import start
+from .diagnostics.outlet import writer
+from .diagnostics.signals import dumps_on
 
 DIAGNOSTICS = "OTEL_SCHED_DIAGNOSTICS"
 DUMP_SIGNAL = "OTEL_SCHED_DUMP_SIGNAL"
@@ -41,11 +42,16 @@ def arm() -> None:
 
 
 def _dump_on(name: str) -> None:
+    file = os.environ.get(DUMP_FILE) or None
     try:
-        signum = signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
-        dump_on_signal(signum, file=os.environ.get(DUMP_FILE) or None).makes_way = True
-    except KeyError:
-        complain(logging.WARNING, "%s=%s names no signal, such as SIGUSR1: no dumps are written", DUMP_SIGNAL, name)
+        writer(file, DUMP_FILE)
+    except ValueError as error:  # without any dumps the signal would end the process
+        complain(logging.WARNING, "dumps go to standard error: %s", error)
+        file = None
+    try:
+        dumps_on(name, file, names=(DUMP_SIGNAL, DUMP_FILE)).makes_way = True
+    except ValueError as error:
+        complain(logging.WARNING, "no dumps are written: %s", error)
     except Exception as error:
         complain(logging.WARNING, "%s=%s: no dumps are written", DUMP_SIGNAL, name, error=error)
 
@@ -68,6 +74,7 @@ def _start() -> None:
     try:
         started = start()
         started.detectors.makes_way = started.stop
+        started.monitor.make_way(started.stop)
     except RuntimeError:  # the program has started them itself
         pass
     except Exception as error:

@@ -108,9 +108,9 @@ def test_findings_are_documented() -> None:
     assert CODE.findall(causes[0]["value"]) == [each.value for each in Cause]
     step = Step(task_name="Task-1", job_facts={"queue": "orders", "job": "handle", "job_id": "1"})
     step.lines = [(test_findings_are_documented.__code__, 1, __name__)]
-    evidence = Evidence(blocked=1.0, step=step, working=0.0, garbage=0.1, jobs_ready=1)
+    evidence = Evidence(blocked=1.0, step=step, working=0.0, garbage=0.1, jobs_delayed=1, part=True)
     first = blocked("main", evidence, seconds=1.0, over=False, held=1)
-    over = resumed("main", 1.0, 0.1, first)
+    over = resumed("main", evidence, seconds=2.0, first=first)
     named = {*names.FINDING_FACTS, *names.FINDING_IDS}
     assert {*first.facts, *over.facts} - named == set(column("### Findings", "fact"))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .blocking import Blocking, await_item
 from .callsite import creation_name
-from .clock import Clock, monotonic
+from .clock import Clock, default_clock
 from .ledger import Ledger
 from .observed import FromLedger, Observed
 from .observer import Observer
@@ -53,7 +53,7 @@ class DropIn(Observed[T], Blocking[T]):
                 or its whole "context", readable as `current_job().producer_context`, with the baggage.
             buckets: Upper bounds, in seconds, of this queue's wait and run histograms, in rising order.
             observer: Who is told of its jobs; by default OpenTelemetry through the global providers.
-            clock: A function that returns monotonic seconds; for tests in virtual time.
+            clock: A function that returns monotonic seconds; in virtual time, by default, the loop's own.
 
         Raises TypeError or ValueError for a negative size, a name that is empty or no string, unknown option values.
         """
@@ -93,4 +93,4 @@ def prepared(
         raise TypeError(f"clock must be a function that returns seconds, got {clock!r}")
     if observer is not None and not isinstance(observer, Observer):
         raise TypeError(f"observer must be an otel_sched Observer, got {observer!r}")
-    return Ledger(name, options, clock or monotonic, None if not maxsize or isinf(maxsize) else ceil(maxsize))
+    return Ledger(name, options, clock or default_clock(), None if not maxsize or isinf(maxsize) else ceil(maxsize))

@@ -56,12 +56,10 @@ tally: dict[tuple[str, str], int] = {}
 _lock = threading.Lock()
 
 
-def count(finding: Finding) -> None:
-    """Add *finding*, and those like it that were held back before it, to the tally; from any thread."""
-    held = finding.facts.get("held_back")
-    key = finding.kind.value, finding.queue
+def count(kind: FindingKind, queue: str) -> None:
+    """Add one to the tally, whether it is told of or held back; from any thread."""
     with _lock:
-        tally[key] = tally.get(key, 0) + 1 + (held if isinstance(held, int) else 0)
+        tally[kind.value, queue] = tally.get((kind.value, queue), 0) + 1
 
 
 def _renew() -> None:

@@ -4,9 +4,12 @@ After trio's `Instrument`: a hook that nobody overrides is treated as absent, an
 telemetry can neither slow nor break the work it watches.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .callsite import creation_site, is_application
+from .complaint import complain
 from .job import Job
 from .ledger import Ledger
 
@@ -75,6 +78,9 @@ class Observer:
         """Return who is told of calls of the coroutine function *name*, in full *function*; None for nobody."""
         return None
 
+    def prepare(self) -> None:
+        """Load what the first queue would else load; leave no other trace. See `prepare`, the function."""
+
 
 def hook(listener: Listener | None, name: str) -> Hook | None:
     """Resolve a hook once: the bound method, or None when nobody overrides it."""
@@ -98,3 +104,17 @@ def set_default_observer(observer: Observer) -> None:
 def default_observer() -> Observer:
     """Return the observer of queues made without `observer=`."""
     return _default
+
+
+def prepare() -> None:
+    """Load now what the first queue and the first finding need; leave no other trace.
+
+    For whoever is about to measure how long things take: imports are slow, and the line that makes the queue would be
+    blamed for them.
+    """
+    creation_site(None)  # uses up no name
+    is_application(__file__)  # finds out where libraries are
+    try:
+        _default.prepare()
+    except Exception as error:
+        complain(logging.WARNING, "%r failed in prepare()", _default, error=error)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from . import plain, text
 from .dumps import Dump
+from .growth import MAX_TEXT, Growth, growth_of
 from .jobs import JobInfo
 from .tasks import TaskInfo
 from .tree import nodes
@@ -50,6 +51,8 @@ class Diff:
     """How many are new, gone and unmoved, and how many jobs are open in both."""
     coroutines: dict[str, int]
     """By how many the tasks of a coroutine function have grown, the largest first; those that did not are left out."""
+    grown: tuple[Growth, ...]
+    """Those of them that have more than before: where the new tasks stand, and in whose jobs they were started."""
     jobs: tuple[JobInfo, ...]
     """Those that were open in both, as of the later."""
     queues: tuple[QueueChange, ...]
@@ -67,6 +70,7 @@ class Diff:
                 "seconds": round(self.seconds, 6),
                 "totals": self.totals,
                 "coroutines": self.coroutines,
+                "grown": [each.json() for each in self.grown],
                 "new": [plain.of_task(each, known) for each in self.new],
                 "gone": [plain.of_task(each, known) for each in self.gone],
                 "unmoved": [plain.of_task(each, known) for each in self.unmoved],
@@ -98,13 +102,15 @@ def diff(before: Dump, after: Dump) -> Diff:
     gone = [task for number, task in old.items() if number not in now]
     unmoved = [task for number, task in now.items() if number in old and _same_wait(old[number], task)]
     jobs = _open_in_both(before, after)
+    coroutines = _growth(old.values(), now.values())
     return Diff(
         seconds=after.at - before.at,
         new=tuple(new[:MAX_CHANGES]),
         gone=tuple(gone[:MAX_CHANGES]),
         unmoved=tuple(unmoved[:MAX_CHANGES]),
         totals={"new": len(new), "gone": len(gone), "unmoved": len(unmoved), "jobs": len(jobs)},
-        coroutines=_growth(old.values(), now.values()),
+        coroutines=coroutines,
+        grown=growth_of(coroutines, new),
         jobs=tuple(jobs[:MAX_CHANGES]),
         queues=tuple(_queues(before, after)),
     )
@@ -164,8 +170,11 @@ def _lines(change: Diff) -> Iterator[str]:
     yield f"jobs open all the time: {change.totals['jobs']}"
     yield from (f"  {line}" for line in text.jobs(change.jobs[: text.MAX_NODES], change.totals["jobs"], None))
     yield "asyncio tasks: " + ", ".join(f"{change.totals[each]} {each}" for each in ("new", "gone", "unmoved"))
+    grown = {each.coroutine: each for each in change.grown[:MAX_TEXT]}
     for name, count in list(change.coroutines.items())[: text.MAX_NODES]:
         yield f"  {count:+d} {name}"
+        if name in grown:
+            yield from (f"      {line}" for line in grown[name].lines())
     idle = sum(_idle(task) for task in change.unmoved)
     if change.unmoved:
         yield f"unmoved, but for {idle} that wait for a queue to have something" if idle else "unmoved"

@@ -2,7 +2,6 @@
 
 import asyncio
 import linecache
-import opcode
 import sys
 import threading
 import traceback
@@ -16,6 +15,7 @@ from .._core.consumer import _context_of
 from .._core.job import Job
 from .._core.ledger import current
 from .._core.runner import worker_of
+from .instructions import awaits, begins, ends_here
 
 MAX_FRAMES = 60
 """Of a deeper stack the middle is left out."""
@@ -46,27 +46,41 @@ class Step:
     job_facts: dict[str, str] = field(default_factory=dict)
     """What is to be told of the job, which may be over by then."""
     exact: bool = True
-    """Whether the innermost line is that of a call, where the interpreter's lock changes hands at the call's end."""
+    """Whether what held the interpreter's lock until this look, if anything did, was at the line to blame."""
+    awaits: bool = False
+    """Whether that line is an await that is reached just now: nothing but what came before it can block."""
+    waited: float = 0.0
+    """For how many seconds whoever looked was kept waiting for the interpreter's lock."""
+    ended: bool = False
+    """Whether the loop had just come back from a step of *task*, so that nothing of it is on the stack."""
 
     @property
     def idle(self) -> bool:
         """Whether nothing of the program runs: the loop waits, or turns."""
-        return self.task is None and all(_is_machinery(module) for _, _, module in self.lines)
+        return self.ended or (self.task is None and all(_is_machinery(module) for _, _, module in self.lines))
 
     def same(self, other: "Step") -> bool:
         """Say whether *other*, seen a little later, is the same step: within one turn of a loop a task has but one."""
+        if self.idle or other.idle:
+            return self.idle and other.idle
         if self.task is not None or other.task is not None:
             return self.task == other.task
         return bool(self.lines and other.lines) and self.lines[0][0] is other.lines[0][0]
+
+    @property
+    def place(self) -> tuple[CodeType, int] | None:
+        """The function and the line to blame, where that is on the stack."""
+        number = _blamed(self.lines)
+        return None if number is None else self.lines[number][:2]
 
     def culprit(self) -> tuple[str, int, str] | None:
         """Return file, line and function to blame: the innermost of the program's own code.
 
         Where there is none, that of a library; where the stack is gone, the task's coroutine function.
         """
-        theirs = [line for line in self.lines if not _is_machinery(line[2])]
-        own = [line for line in theirs if is_application(line[0].co_filename)]
-        for code, line, _ in reversed(own or theirs):
+        number = _blamed(self.lines)
+        if number is not None:
+            code, line, _ = self.lines[number]
             return code.co_filename, line, plain_name(code.co_qualname)
         if isinstance(self.coroutine, CodeType):
             return self.coroutine.co_filename, self.coroutine.co_firstlineno, plain_name(self.coroutine.co_qualname)
@@ -81,7 +95,7 @@ class Step:
             traceback.FrameSummary(
                 code.co_filename,
                 line,
-                code.co_qualname,
+                plain_name(code.co_qualname),
                 line="" if quick and code.co_filename not in linecache.cache else None,
             )
             for code, line, _ in shown
@@ -98,6 +112,9 @@ def look(loop: asyncio.AbstractEventLoop | None, thread: int, outer: int) -> Ste
     frames = _frames(sys._current_frames().get(thread))
     outer = outer or _below_callback(frames)
     task = None if loop is None else asyncio.current_task(loop)
+    if task is None:
+        task = _task_that_ended(frames, outer)
+        step.ended = task is not None
     if task is not None:
         step.task = weakref.ref(task)
         step.task_name = task.get_name()
@@ -143,12 +160,30 @@ def _fill(step: Step, frames: list[FrameType]) -> None:
     step.omitted = max(0, len(frames) - MAX_FRAMES)
     if step.omitted:
         frames = frames[:OUTER_FRAMES] + frames[OUTER_FRAMES + step.omitted :]
-    if frames and frames[-1].f_lasti >= 0:
-        step.exact = opcode.opname[frames[-1].f_code.co_code[frames[-1].f_lasti]].startswith("CALL")
     step.lines = [
         (each.f_code, each.f_lineno or each.f_code.co_firstlineno, str(each.f_globals.get("__name__", "")))
         for each in frames
     ]
+    number = _blamed(step.lines)
+    if number is None:
+        return
+    blamed, inner = frames[number], frames[number + 1 :]
+    within = [line for line in step.lines[number + 1 :] if not _is_machinery(line[2])]
+    entered = len(inner) == 1 and begins(inner[0].f_code, inner[0].f_lasti)  # and has done nothing yet
+    step.awaits = not within and (entered or awaits(blamed.f_code, blamed.f_lasti))
+    if step.awaits:
+        step.exact = False
+    elif not inner:
+        step.exact = ends_here(blamed.f_code, blamed.f_lasti)
+    else:
+        step.exact = not entered
+
+
+def _blamed(lines: list[Line]) -> int | None:
+    """Return which of *lines* to blame: the innermost of the program's own code, else of a library's."""
+    theirs = [number for number, line in enumerate(lines) if not _is_machinery(line[2])]
+    own = [number for number in theirs if is_application(lines[number][0].co_filename)]
+    return next(reversed(own or theirs), None)
 
 
 def _frames(top: FrameType | None) -> list[FrameType]:
@@ -178,6 +213,16 @@ def _job_of(task: asyncio.Task[Any]) -> Job[Any] | None:
     if worker is not None:
         return worker.job if worker.job is None or worker.job.outcome is None else None
     return _open(_context_of(task).get(current))
+
+
+def _task_that_ended(frames: list[FrameType], outer: int) -> asyncio.Task[Any] | None:
+    """Return the task whose step has just ended, where the loop's frame tells (not uvloop's)."""
+    frame = frames[-1] if 0 < outer == len(frames) else None
+    if frame is None or frame.f_code is not _RUN or begins(frame.f_code, frame.f_lasti):
+        return None
+    callback = getattr(frame.f_locals.get("self"), "_callback", None)
+    task = getattr(callback, "__self__", None)
+    return task if isinstance(task, asyncio.Task) else None
 
 
 def _job_of_callback(frames: list[FrameType], outer: int) -> Job[Any] | None:

@@ -7,8 +7,10 @@ from typing import Any
 
 from .._core.clock import monotonic
 
-KEPT = 16
-"""How many collections are remembered: whoever asks wants those of the last second or so."""
+KEPT = 1000
+"""How many pieces of time are remembered: whoever asks wants those of the last seconds."""
+PIECE = 0.005
+"""Seconds. Collections that begin within this are remembered as one: code that makes objects sets off hundreds."""
 
 
 class Pauses:
@@ -18,7 +20,13 @@ class Pauses:
         self._users = 0
         self._lock = threading.RLock()  # the collector itself may call `leave`, in the midst of `attend`
         self._began: float | None = None
-        self._recent: deque[tuple[float, float]] = deque(maxlen=KEPT)
+        self._recent: deque[tuple[float, float, float]] = deque(maxlen=KEPT)
+        """Begin, end, and for how much of the time between them it was at work."""
+
+    @property
+    def collecting(self) -> bool:
+        """Whether a collection goes on; from any thread, which then has come in by a callback or a finalizer of it."""
+        return self._began is not None
 
     def attend(self) -> None:
         """Begin to take the time, for one more user."""
@@ -37,9 +45,15 @@ class Pauses:
 
     def within(self, since: float, until: float) -> float:
         """Return for how many seconds between two instants the collector was at work; from any thread."""
+        recent = self._recent.copy()  # first: one that ends in between is missed, and none is counted twice
         began = self._began
-        pauses = [*self._recent.copy(), *([] if began is None else [(began, until)])]
-        return sum(max(0.0, min(end, until) - max(start, since)) for start, end in pauses)
+        seconds = 0.0 if began is None else max(0.0, until - max(began, since))
+        for start, end, took in reversed(recent):
+            if end <= since:
+                break
+            if start < until:
+                seconds += took * (min(end, until) - max(start, since)) / (end - start)
+        return seconds
 
     def _collecting(self, phase: str, info: dict[str, Any]) -> None:
         """Note the instant; hundreds of young collections come in a second, so those pay for one look alone."""
@@ -48,8 +62,16 @@ class Pauses:
         if phase == "start":
             self._began = monotonic()
         elif self._began is not None:
-            self._recent.append((self._began, monotonic()))
+            self._note(self._began, monotonic())
             self._began = None
+
+    def _note(self, began: float, ended: float) -> None:
+        recent = self._recent
+        if recent and began - recent[-1][0] < PIECE:
+            first, _, took = recent[-1]
+            recent[-1] = first, ended, took + ended - began
+        elif ended > began:
+            recent.append((began, ended, ended - began))
 
 
 pauses = Pauses()

@@ -1,4 +1,4 @@
-"""Floor 5: the heartbeat of one event loop: a timer that notes how late it comes what its thread did meanwhile.
+"""Floor 5: the heartbeat of one event loop: a timer that notes how late it comes, and what its thread did meanwhile.
 
 All that happens in the loop happens here, so it is kept short: the watchdog's thread does the telling.
 """
@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from types import FrameType
 from typing import NamedTuple
 
@@ -22,7 +23,9 @@ from .alarm import new_alarm
 NOTICEABLE = 0.01
 """Seconds. A beat that is less late tells of the machine's timers, not of work that kept it waiting."""
 UNREAL = 0.5
-"""A beat after less than this part of its interval comes from a loop whose clock is not the real one."""
+"""A beat after less than this part of its interval comes too early."""
+MANY_EARLY = 10
+"""So many in a row come from a loop whose clock is not the real one. One alone tells of a clock that was set."""
 KEPT = 1000
 
 
@@ -30,6 +33,8 @@ class Late(NamedTuple):
     """A beat that came late by the threshold or more. Seconds."""
 
     number: int
+    at: float
+    """When it came."""
     delay: float
     working: float
     """Processor time of the loop's thread since the beat before."""
@@ -56,6 +61,8 @@ class Heartbeat:
         self.turned_at = 0.0
         """When the last beat came."""
         self.active = self.idle = 0.0
+        self.makes_way: Callable[[], None] | None = None
+        """Stops this watch where the program wants another, of one that nobody in the program asked for."""
         self.keeps: object = None
         """Who lives as long as the loop does: its timer holds this."""
         self.paused = False
@@ -68,7 +75,8 @@ class Heartbeat:
         self.all_worked = 0.0
         """Likewise, of all threads."""
         self.alarm = new_alarm()
-        """Goes off when a beat is overdue by the threshold."""
+        """Goes off when a beat is overdue by half the threshold: so that there are two looks before that is over."""
+        self._early = 0
         self._cpu_clock: int | None = None
         self._context = contextvars.Context()  # a copy of the starter's would keep its job and spans alive
 
@@ -126,17 +134,18 @@ class Heartbeat:
             return
         own, all_threads = time.thread_time(), time.process_time()
         delay, passed = now - self.due, now - self.turned_at
-        if passed < UNREAL * self.interval:
+        self._early = self._early + 1 if passed < UNREAL * self.interval else 0
+        if self._early >= MANY_EARLY:
             self._give_up()
             return
         self.outer = _depth(sys._getframe())  # whoever runs the loop now may do so from elsewhere
+        working = own - self.worked
         self.due = now + self.interval  # before the count, or the watchdog would take this for one that is overdue
+        if delay >= self.threshold:  # likewise: it takes one that was counted, and is not here, for one in time
+            self.late.append(Late(self.count + 1, now, delay, working, all_threads - self.all_worked - working))
         self.count += 1
         self.delays.append(max(0.0, delay))
         self.longest = max(self.longest, delay)
-        working = own - self.worked
-        if delay >= self.threshold:
-            self.late.append(Late(self.count, delay, working, all_threads - self.all_worked - working))
         active = min(passed, max(working, delay if delay >= NOTICEABLE else 0.0))
         self.active += active
         self.idle += passed - active
@@ -156,7 +165,7 @@ class Heartbeat:
         if self.beats.over:  # stopped by another thread in between
             return
         if self.alarm is not None:
-            self.alarm.put_off(self.interval + self.threshold)
+            self.alarm.put_off(self.interval + self.threshold / 2)
         loop.call_later(self.interval, self._beat, context=self._context)
 
 

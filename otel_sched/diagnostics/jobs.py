@@ -36,7 +36,7 @@ class OpenJobs:
     __slots__ = ("by_task", "ledgers", "owners", "pools")
 
     def __init__(self, now: float) -> None:
-        self.ledgers = ledgers()
+        self.ledgers = sorted(ledgers(), key=lambda each: str(each.name))
         self.pools = any(ledger.limits for ledger in self.ledgers)
         self.owners: dict[int, int] = {}
         """The number of the task that took a job, by the job's id()."""

@@ -12,9 +12,10 @@ from typing import Any
 from .holding import Locks
 from .jobs import OpenJobs
 from .links import Waiters, group_owner, linked, thread_call
+from .origins import origin_of
 from .sightings import tasks as seen_tasks
 from .sightings import waits as seen_waits
-from .stacks import Stacks, running_frames, suspended, without_us
+from .stacks import Stacks, name_of, plain_name, running_frames, suspended, without_us
 from .tasks import Tasks, TaskState, birth, live_tasks
 from .threads import LoopInfo, Threads, kind_of
 from .waits import LOCKS, Place, WaitKind, described, lock_of, place
@@ -23,6 +24,8 @@ MAX_LINKS = 100
 """The most tasks listed that one task waits for, or that wait for it; those it waits for are counted too."""
 MAX_TEXT = 200
 """The most characters of a name."""
+_NOTHING: tuple[Any, ...] = ((), 0, (), 0, (), None)
+"""In a row: no jobs, nobody waited for, nobody who waits, no job that it was started in."""
 ATTEMPTS = 3
 """How often a task is looked at that moves on meanwhile."""
 
@@ -101,24 +104,24 @@ class Look:
 
     def _row(self, task: Any) -> tuple[Any, ...]:
         number, seen_at = self.seen[id(task)]
-        name, loop = cut(str(task.get_name())), self.loop_names[id(task.get_loop())]
+        name, loop = cut(name_of(task)), self.loop_names[id(task.get_loop())]
         age = self.now - seen_at
         try:
             coroutine = task.get_coro()
             state, started, stack, wait = self._standing(task, number, coroutine)
             jobs, total = self.jobs.rows(task, number)
-            asked = task.cancelling()
+            asked, origin = task.cancelling(), origin_of(task)
         except Exception:  # a task of a class of its own may answer in any way
-            return (number, name, loop, "", "unknown", True, 0, age, None, self.stacks.index([]), (), 0, (), 0, ())
+            return (number, name, loop, "", "unknown", True, 0, age, None, self.stacks.index([]), *_NOTHING)
         for job in jobs:
             if job[6] == number and job[5] is not None and job[5] > age:
                 age = job[5]
         awaits = self.awaits.get(number, ())
         shown = awaits if len(awaits) <= MAX_LINKS else awaits[:MAX_LINKS]
-        coroutine_name = cut(getattr(coroutine, "__qualname__", None) or type(coroutine).__qualname__)
+        coroutine_name = cut(plain_name(getattr(coroutine, "__qualname__", None) or type(coroutine).__qualname__))
         return (
             *(number, name, loop, coroutine_name, state, started, asked, age, wait, stack, jobs, total),
-            *(tuple(shown), len(awaits), self.awaited_by.get(number, ())[:MAX_LINKS]),
+            *(tuple(shown), len(awaits), self.awaited_by.get(number, ())[:MAX_LINKS], origin),
         )
 
     def _standing(self, task: Any, number: int, coroutine: Any) -> tuple[str, bool, int, Any]:

@@ -2,14 +2,18 @@
 
 import asyncio
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from .._core.finding import Reporter
+from .._core.observer import prepare
 from .heartbeat import Heartbeat
 from .lookout import Lookout
 from .telling import Telling
 from .watchdog import watchdog
+
+_at_work: "weakref.WeakKeyDictionary[Any, weakref.ref[Heartbeat]]" = weakref.WeakKeyDictionary()
 
 LEAST = 0.01
 """The shortest threshold: below it one measures the machine's timers."""
@@ -75,7 +79,10 @@ class LoopMonitor:
             raise TypeError(f"reporter must be an otel_sched Reporter, not {reporter!r}")
         if loop is not None and not isinstance(loop, asyncio.AbstractEventLoop):
             raise TypeError(f"loop must be an event loop, not {loop!r}")
-        self._loop = weakref.ref(asyncio.get_running_loop() if loop is None else loop)
+        running = asyncio._get_running_loop() if loop is None else loop
+        if running is None:
+            raise RuntimeError("no event loop runs here: call it in a coroutine, or pass LoopMonitor(loop=...)")
+        self._loop = weakref.ref(running)
         self._name = name
         self._telling = Telling(reporter)
         self._heart: Heartbeat | None = None
@@ -85,15 +92,23 @@ class LoopMonitor:
         """Begin to watch, from any thread; a loop that does not run yet is watched as soon as it does.
 
         Raises:
-            RuntimeError: It was started before, or the loop is closed.
+            RuntimeError: It was started before, the loop is closed, or another monitor watches it.
         """
         loop = self._loop()
         if self._heart is not None:
             raise RuntimeError("this monitor was started before: make another one")
         if loop is None or loop.is_closed():
             raise RuntimeError("the event loop is closed: there is nothing to watch")
+        known = _at_work.get(loop)
+        other = None if known is None else known()
+        if other is not None and not other.over:
+            if other.makes_way is None:
+                raise RuntimeError("this event loop is monitored already: stop() that monitor before you start another")
+            other.makes_way()
+        prepare()  # before it measures
         heart = self._heart = Heartbeat(loop, self._name, self.interval, self.threshold)
-        heart.keeps = self._lookout = Lookout(heart, self._telling)
+        _at_work[loop] = weakref.ref(heart)
+        heart.keeps = self._lookout = Lookout(heart, self._telling)  # it lives as long as the heart beats
         watchdog().adopt(self._lookout, heart.alarm)
         heart.start()
         return self
@@ -103,6 +118,11 @@ class LoopMonitor:
         if self._heart is not None:
             self._heart.stop()
             watchdog().wake()
+
+    def make_way(self, stop: Callable[[], None]) -> None:
+        """Let a monitor that the program starts later take its place: then *stop* is called, and no error raised."""
+        if self._heart is not None:
+            self._heart.makes_way = stop
 
     def stats(self) -> LoopStats:
         """Return what was measured so far; from any thread."""

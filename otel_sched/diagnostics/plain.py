@@ -78,6 +78,7 @@ def of_task(task: TaskInfo, stacks: Known) -> dict[str, Any]:
         "awaits": task.awaits,
         "awaits_total": task.awaits_total,
         "awaited_by": task.awaited_by,
+        "origin": None if task.origin is None else task.origin._asdict(),
     }
 
 

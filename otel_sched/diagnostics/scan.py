@@ -102,7 +102,9 @@ class Detectors:
         other = None if known is None else known()
         if other is not None and other._running:
             if other.makes_way is None:
-                raise RuntimeError("detectors look at this event loop already: stop() those before you start others")
+                raise RuntimeError(
+                    "detectors look at this event loop already, perhaps those of diagnostics.start(): stop() them first"
+                )
             other.makes_way()
         if _arrived not in arrivals:
             arrivals.append(_arrived)
@@ -140,9 +142,11 @@ class Detectors:
     def _begin(self) -> None:
         if self._running:
             self._lost.stand_in()
-            scene = self._scene()
+            scene, until = self._scene(), time.perf_counter() + BUDGET
             for ledger in ledgers():
                 self._ask(self._follow, scene, ledger)
+                if time.perf_counter() >= until:
+                    return self._later(PAUSE)  # the rest with the first look, which makes way
             self._later(self._every)
 
     def _end(self) -> None:
@@ -222,7 +226,7 @@ class Detectors:
         task = weak()
         if task is None or task.done() or task.get_loop() is not self._loop():
             return
-        seat = seat_of(task)
+        seat = seat_of(task, scene.waits_at(task))
         if seat is not None:
             seat.weak = weak
             scene.see_task(seat)

@@ -22,6 +22,7 @@ from typing import Any, Literal, Self, TextIO
 from .._core.complaint import complain
 from .collector import held_off
 from .dumps import Dump, checked_limit, dump
+from .outlet import checked_signal, write_to, writer
 from .tasks import MAX_TASKS, note_tasks
 
 NOTED = 1.0
@@ -41,8 +42,9 @@ _active: dict[int, "SignalDumps"] = {}
 class SignalDumps:
     """Makes a dump whenever a signal comes, until `stop()`; as a context manager, until the block ends."""
 
-    def __init__(self, signum: int, write: Callable[[str], None], form: str, limit: int) -> None:
+    def __init__(self, signum: int, where: str, write: Callable[[str], None], form: str, limit: int) -> None:
         self.signum = signum
+        self._where = where
         self._write = write
         self._form = form
         self._limit = limit
@@ -104,7 +106,11 @@ class SignalDumps:
         made = replace(dump(limit=self._limit), interrupted=said.decode("utf-8", "backslashreplace").strip())
         with held_off():
             rendered = _rendered(made, self._form)
-        self._write(rendered + "\n")
+        try:
+            self._write(rendered + "\n")
+        except Exception as error:  # a disk that is full, a folder that is gone: nobody can ask for this moment again
+            lost = f"otel_sched: {self._where} cannot be written to ({error!r}), so the dump comes here:"
+            write_to(sys.stderr, f"{lost}\n{rendered}\n")
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +122,7 @@ class SignalDumps:
 
 
 def dump_on_signal(
-    signum: int = signal.SIGUSR1,
+    signum: int | str = signal.SIGUSR1,
     *,
     file: str | os.PathLike[str] | TextIO | None = None,
     form: Literal["text", "json"] = "text",
@@ -128,56 +134,38 @@ def dump_on_signal(
     later takes it away, so call this last.
 
     Args:
-        signum: The signal: `kill -USR1 <pid>` by default.
-        file: Where to write: a path to append to, or an open text file; by default standard error.
-        form: "text" for people or "json" for programs.
+        signum: The signal, or its name: `kill -USR1 <pid>` by default.
+        file: Where to write: a path to append to, or an open text file; by default standard error, where a dump goes
+            too when that file cannot be written to any more.
+        form: "text" for people, or "json" for programs: each dump is one line.
         limit: The most tasks shown.
 
-    Raises ValueError for a signal that cannot be caught or that has dumps already, TypeError for what is no file.
+    Raises ValueError for a signal that cannot be caught or that has dumps already and for a path that cannot be
+    appended to, TypeError for what is no file.
     """
-    try:
-        signal.Signals(signum)
-    except ValueError:
-        raise ValueError(f"signum must be a signal of this system, such as signal.SIGUSR1, got {signum!r}") from None
+    return dumps_on(signum, file, form=form, limit=limit)
+
+
+def dumps_on(
+    signum: Any, file: Any, *, form: str = "text", limit: int = MAX_TASKS, names: tuple[str, str] = ("signum", "file")
+) -> SignalDumps:
+    """Do as `dump_on_signal` does; errors speak of the first two arguments by other *names*."""
+    chosen = checked_signal(signum, names[0])
     if form not in ("text", "json"):
         raise ValueError(f"form must be 'text' or 'json', got {form!r}")
-    if signum in _active and not _active[signum].makes_way:
-        raise ValueError(f"{signal.Signals(signum).name} writes dumps already: stop() that first, or choose another")
-    if signum in (signal.SIGKILL, signal.SIGSTOP, *_FATAL):
-        raise ValueError(f"{signal.Signals(signum).name} cannot be used for dumps: choose SIGUSR1, SIGUSR2 or SIGQUIT")
-    write, limit = _writer(file), checked_limit(limit)
-    if signum in _active:
-        _active[signum].stop()
-    made = _active[signum] = SignalDumps(signum, write, form, limit)
+    if chosen in _active and not _active[chosen].makes_way:
+        raise ValueError(f"{names[0]}: {chosen.name} writes dumps already: stop() that first, or choose another")
+    limit = checked_limit(limit)
+    where, write = writer(file, names[1])
+    if chosen in _active:
+        _active[chosen].stop()
+    made = _active[chosen] = SignalDumps(chosen, where, write, form, limit)
     return made
 
 
-_FATAL = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
-
-
-def _writer(file: Any) -> Callable[[str], None]:
-    if file is None:
-        return lambda text: _write_to(sys.stderr, text)
-    if isinstance(file, (str, os.PathLike)):
-        path = os.path.abspath(file)  # the program may change its directory later
-        return lambda text: _append_to(path, text)
-    if not callable(getattr(file, "write", None)):
-        raise TypeError(f"file must be a path or an open text file, got {file!r}")
-    return lambda text: _write_to(file, text)
-
-
-def _write_to(file: Any, text: str) -> None:
-    file.write(text)
-    file.flush()
-
-
-def _append_to(path: str, text: str) -> None:
-    with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
-
-
 def _rendered(made: Dump, form: str) -> str:
-    return made.text() if form == "text" else made.json()
+    """Return a dump as it is written: JSON in one line, or whoever reads several could not tell them apart."""
+    return made.text() if form == "text" else made.json().replace("\n", " ")
 
 
 def _read(poll: select.poll, reading: int) -> bytes:

@@ -66,9 +66,13 @@ class Stacks:
         line = frame.f_lineno or code.co_firstlineno  # None before its first line, on some Pythons
         known = self._frames.get((code, line))
         if known is None:
-            name = getattr(code, "co_qualname", code.co_name)
-            known = self._frames[code, line] = Frame(code.co_filename, line, name)
+            known = self._frames[code, line] = Frame(code.co_filename, line, plain_name(code.co_qualname))
         return known
+
+
+def plain_name(qualname: str) -> str:
+    """Return a function's name as its author would say it: without the functions that it was defined in."""
+    return qualname.rpartition("<locals>.")[2]
 
 
 def awaits(awaitable: Any) -> Any:
@@ -151,3 +155,11 @@ def _driven(generator: Any) -> Any:
         return None
     inside = next((each for each in gc.get_referents(generator) if type(each) is _Inside), None)
     return None if inside is None else inside._coroutine
+
+
+def name_of(task: Any) -> str:
+    """Return a task's name; nothing where a class of its own fails to tell."""
+    try:
+        return str(task.get_name())
+    except Exception:
+        return ""

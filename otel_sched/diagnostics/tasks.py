@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from .jobs import JobInfo
+from .origins import Origin
 from .sightings import tasks as seen_tasks
 from .sightings import waits as seen_waits
-from .stacks import Stack
+from .stacks import Stack, name_of
 from .threads import LoopInfo
 from .waits import WaitKind
 
@@ -72,6 +73,8 @@ class TaskInfo(NamedTuple):
     awaits_total: int
     awaited_by: tuple[int, ...]
     """Likewise, the other way round."""
+    origin: Origin | None = None
+    """The job that it was started in, if that has ended; else it is among `jobs`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,10 @@ class Tasks:
     def __iter__(self) -> Iterator[TaskInfo]:
         return map(self._info, self.rows)
 
+    def running(self) -> Iterator[TaskInfo]:
+        """Yield those whose code runs: one for each loop that does not just wait."""
+        return (self._info(row) for row in self.rows if row[4] == TaskState.RUNNING.value)
+
     def by_number(self) -> Callable[[int], TaskInfo]:
         """Return a function that returns the task of a number."""
         places = {row[0]: place for place, row in enumerate(self.rows)}
@@ -108,6 +115,7 @@ class Tasks:
             wait=None if row[8] is None else self._wait(row[0], row[8]),
             stack=self.stacks[row[9]],
             jobs=tuple(map(JobInfo._make, row[10])),
+            origin=None if row[15] is None else Origin(*row[15]),
         )
 
     def _wait(self, number: int, row: tuple[Any, ...]) -> WaitInfo:
@@ -135,10 +143,14 @@ def note_tasks(now: float) -> None:
             seen_waits.see(future, now)
 
 
+MAX_DIGITS = 18
+"""Of a number that asyncio can have given; Python refuses to read thousands."""
+
+
 def birth(task: Any) -> float:
     """Return what puts tasks in the order of their birth where their names were given by asyncio."""
-    prefix, _, number = str(task.get_name()).partition("-")
-    return int(number) if prefix == "Task" and number.isdecimal() else math.inf
+    prefix, _, number = name_of(task).partition("-")
+    return int(number) if prefix == "Task" and number.isdecimal() and len(number) <= MAX_DIGITS else math.inf
 
 
 def _members(tasks: Any) -> list[Any]:

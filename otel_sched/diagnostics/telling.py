@@ -7,7 +7,7 @@ from typing import Any
 
 from .._core.clock import monotonic
 from .._core.complaint import complain
-from .._core.finding import Finding, Reporter, count, default_reporter
+from .._core.finding import Finding, Reporter, default_reporter
 from .._core.job import Job
 from .._core.ledger import current
 from .._core.repeats import Repeats
@@ -26,8 +26,7 @@ class Telling:
         return default_reporter() if self._reporter is None else self._reporter
 
     def finding(self, finding: Finding, job: Job[Any] | None) -> None:
-        """Count *finding*, and tell of it in the context of *job*, so that a log line about it has the job's fields."""
-        count(finding)
+        """Tell of *finding* in the context of *job*, so that a log line about it carries the job's fields."""
         contextvars.Context().run(self._find, finding, job)
 
     def _find(self, finding: Finding, job: Job[Any] | None) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .jobs import JobInfo
+from .origins import Origin
 from .queues import QueueInfo
 from .stacks import OUTER_FRAMES, Stack
 from .tasks import TaskInfo, Tasks, TaskState, WaitInfo
-from .threads import ThreadInfo
+from .threads import ThreadInfo, idle_words
 from .tree import Node, nodes
 from .waits import WaitKind
 
@@ -44,14 +45,14 @@ _WAITS = {
 def of_dump(dump: Any) -> str:
     """Return a dump as text that ends with a newline."""
     lines = [f"dump of process {dump.pid}, {dump.when:%Y-%m-%d %H:%M:%S} UTC, Python {dump.python}"]
-    if dump.interrupted:
-        lines += ["", "when the signal came", *_indented(dump.interrupted.splitlines(), 1)]
-    if dump.threads is not None:
-        lines += ["", f"threads: {dump.threads_total}", *_threads(dump.threads, dump.threads_total)]
     if dump.tasks is not None:
         lines += ["", *_tasks(dump.tasks)]
     if dump.queues is not None:
         lines += ["", f"queues: {dump.queues_total}", *_queues(dump.queues, dump.queues_total)]
+    if dump.interrupted:
+        lines += ["", *_came(dump.interrupted)]
+    if dump.threads is not None:
+        lines += ["", f"threads: {dump.threads_total}", *_threads(dump.threads, dump.threads_total)]
     return "\n".join(lines) + "\n"
 
 
@@ -66,32 +67,55 @@ def described(wait: WaitInfo) -> str:
 
 def _tasks(tasks: Tasks) -> Iterator[str]:
     states = ", ".join(f"{count} {state}" for state, count in tasks.states.items())
+    running = tuple(tasks.running())
     yield f"asyncio tasks: {tasks.total}" + (f" ({states})" if states else "")
     for loop in tasks.loops:
         where = "closed" if loop.closed else f"in thread {loop.thread!r}" if loop.thread else "in no known thread"
         yield f"  {loop.name}: {loop.kind} {where}, {loop.tasks} task{'s' * (loop.tasks != 1)}"
-    yield from tree(nodes(tasks), tasks.by_number(), tasks.total)
+        for task in running:  # what keeps a loop from turning is what most dumps are made for
+            if task.loop == loop.name:
+                yield from _indented(of_task(task), 2)
+    yield from tree(nodes(tasks), tasks.by_number(), tasks.total, frozenset(task.number for task in running))
 
 
-def tree(found: Iterable[Node], get: Callable[[int], TaskInfo], total: int) -> Iterator[str]:
-    """Yield the lines of the first MAX_NODES nodes, and how many tasks of *total* are left."""
+def tree(
+    found: Iterable[Node], get: Callable[[int], TaskInfo], total: int, shown: frozenset[int] = frozenset()
+) -> Iterator[str]:
+    """Yield the lines of the first MAX_NODES nodes, and how many tasks of *total* are left; some are *shown* above."""
     written = 0
     for node in itertools.islice(found, MAX_NODES):
         written += 0 if node.again else 1 + len(node.like)
-        yield from _indented(_node(node, get), min(node.depth, MAX_INDENT) + 1)
+        yield from _indented(_node(node, get, node.number in shown), min(node.depth, MAX_INDENT) + 1)
     if written < total:
         yield f"  and {total - written} more"
 
 
-def _node(node: Node, get: Callable[[int], TaskInfo]) -> Iterator[str]:
+def of_task(task: TaskInfo, depth: int = 0) -> Iterator[str]:
+    """Yield what a task does, its jobs and its stack."""
+    deep = f"[depth {depth}] " if depth > MAX_INDENT else ""
+    yield f"{deep}{_named(task)} ({task.coroutine}) {_doing(task)}; {_age(task)}"
+    yield from _indented(jobs(task.jobs, task.jobs_total, task.number), 2)
+    if task.origin is not None:
+        yield f"    started in {of_origin(task.origin)}, which has ended"
+    yield from _indented(_stack(task.stack), 2)
+
+
+def of_origin(origin: Origin) -> str:
+    """Return in words in which job a task was started."""
+    if not origin.queue:
+        return "a job"
+    return f"job{' ' * bool(origin.id)}{origin.id} of queue {origin.queue!r}" + (f", {origin.name}" * bool(origin.name))
+
+
+def _node(node: Node, get: Callable[[int], TaskInfo], shown: bool) -> Iterator[str]:
     task = get(node.number)
     if node.again:
         yield f"{_named(task)}: {'it waits for itself: a ring' if node.ring else 'see above'}"
         return
-    deep = f"[depth {node.depth}] " if node.depth > MAX_INDENT else ""
-    yield f"{deep}{_named(task)} ({task.coroutine}) {_doing(task)}; {_age(task)}"
-    yield from _indented(jobs(task.jobs, task.jobs_total, task.number), 2)
-    yield from _indented(_stack(task.stack), 2)
+    if shown:
+        yield f"{_named(task)} ({task.coroutine}) runs, see above"
+    else:
+        yield from of_task(task, node.depth)
     if node.like:
         names = ", ".join(_named(get(each)) for each in node.like[:NAMED])
         more = ", ..." if len(node.like) > NAMED else ""
@@ -140,6 +164,16 @@ def _stack(stack: Stack) -> Iterator[str]:
             yield f"  {source[:MAX_SOURCE]}"
 
 
+def _came(interrupted: str) -> Iterator[str]:
+    """Yield what the signal interrupted; a single line where that was an event loop that had nothing to do."""
+    lines = interrupted.splitlines()
+    files = [line for line in lines if line.lstrip().startswith("File ")]
+    if len(files) > 1 and "selectors.py" in files[0] and files[1].endswith("in _run_once"):
+        yield "when the signal came the event loop was waiting"
+    else:
+        yield from ("when the signal came", *_indented(lines, 1))
+
+
 def _queues(queues: tuple[QueueInfo, ...], total: int) -> Iterator[str]:
     for queue in queues:
         yield from _indented(_queue(queue), 1)
@@ -156,7 +190,7 @@ def _queue(queue: QueueInfo) -> Iterator[str]:
     yield (
         f"queue {stats.name!r} ({queue.kind}): {stats.size}{room} wait{oldest}; {stats.active} taken{longest}; "
         f"{stats.put} put, {stats.finished} finished{f' ({ended})' if ended else ''}, {stats.dropped} dropped; "
-        f"join() misses {queue.unfinished} task_done(){'; shut down' if queue.shut_down else ''}"
+        f"{queue.unfinished} unfinished{'; shut down' if queue.shut_down else ''}"
     )
     for verb, tasks, count in (
         ("get()", queue.getters, stats.gets_waiting),
@@ -173,9 +207,11 @@ def _queue(queue: QueueInfo) -> Iterator[str]:
 
 
 def _threads(threads: tuple[ThreadInfo, ...], total: int) -> Iterator[str]:
-    for thread in threads:
-        yield f"  thread {thread.name!r}{f', {thread.loop}' if thread.loop else ''}"
-        yield from _indented(_stack(thread.stack), 3)
+    idle = [(thread, idle_words(thread)) for thread in threads]
+    for thread, words in sorted(idle, key=lambda each: each[1] is not None):
+        yield f"  thread {thread.name!r}{f', {thread.loop}' if thread.loop else ''}{f': {words}' if words else ''}"
+        if words is None:
+            yield from _indented(_stack(thread.stack), 3)
     if len(threads) < total:
         yield f"  and {total - len(threads)} more"
 

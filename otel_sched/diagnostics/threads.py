@@ -1,6 +1,8 @@
 """Floor 5: the threads of this process and the event loops that run in them."""
 
 import asyncio
+import os
+import selectors
 import sys
 import threading
 from asyncio import base_events, runners
@@ -9,11 +11,14 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from .._core.callsite import is_application
 from .stacks import Stack, Stacks, thread_frames, without_us
 
 MAX_THREADS = 100
 """The most threads shown; the rest is counted."""
 
+_OURS = ("otel_sched", "otel-sched")
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _RUNNERS = {base_events.BaseEventLoop.run_forever.__code__: "self", runners.Runner.run.__code__: "self"}
 
 
@@ -41,6 +46,25 @@ class ThreadInfo:
     loop: str | None
     """The name of the event loop that runs in it, where that is known."""
     stack: Stack
+
+
+def idle_words(thread: ThreadInfo) -> str | None:
+    """Say in a few words what a thread does that tells nothing of the program; None for one that has to be seen."""
+    if thread.name.startswith(_OURS):
+        return "of otel_sched itself"
+    frames = list(thread.stack.frames)
+    while frames and frames[-1].file == selectors.__file__:
+        frames.pop()
+    if not frames:
+        return None
+    file, line, function = frames[-1]
+    if thread.loop is not None and (file, function) == (base_events.__file__, "BaseEventLoop._run_once"):
+        return "its event loop waits"
+    if thread.loop is not None and (file == runners.__file__ or f"{os.sep}uvloop{os.sep}" in file):
+        return "nothing but its event loop runs in it"  # uvloop has no frames: it waits, or a callback in C runs
+    if file.startswith(_LIBRARY) and not any(is_application(each.file) for each in frames):
+        return f"waits in {function}, line {line} of {file}"
+    return None
 
 
 class Threads:

@@ -3,12 +3,17 @@
 import asyncio
 import contextlib
 import os
+import weakref
 from typing import Self, TextIO
 
 from .._core.finding import Reporter
+from .._core.observer import prepare
 from .monitor import LoopMonitor, monitor_loop
+from .origins import knowing
 from .scan import Detectors
-from .signals import SignalDumps, dump_on_signal
+from .signals import SignalDumps, dumps_on
+
+_started: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Detectors]]" = weakref.WeakKeyDictionary()
 
 
 class Diagnostics:
@@ -39,7 +44,7 @@ def start(
     threshold: float = 0.1,
     patience: float = 5.0,
     slow_factor: float = 5.0,
-    dump_signal: int | None = None,
+    dump_signal: int | str | None = None,
     dump_file: str | os.PathLike[str] | TextIO | None = None,
     reporter: Reporter | None = None,
 ) -> Diagnostics:
@@ -51,25 +56,40 @@ def start(
         threshold: Seconds that the loop may fail to turn before somebody is blamed.
         patience: Seconds without a change before something is taken for stuck.
         slow_factor: A job is slow when it runs for longer than this many times the p99 of its kind.
-        dump_signal: A signal on which to write a dump, such as `signal.SIGUSR1`; None for no such thing.
+        dump_signal: A signal on which to write a dump, such as `signal.SIGUSR1`, or its name; None for no such thing.
         dump_file: Where to write it: a path to append to, or an open text file; by default standard error.
         reporter: Who is told; by default whoever `set_default_reporter` has set.
 
     Raises:
         ValueError, TypeError: An argument is wrong; then nothing is started.
-        RuntimeError: No event loop runs, or detectors look at this one already.
+        RuntimeError: No event loop runs, or diagnostics were started in this one already.
     """
     if dump_signal is None and dump_file is not None:
         raise ValueError(f"dump_file is {dump_file!r}, but nothing is dumped without a dump_signal: pass both")
-    if asyncio._get_running_loop() is None:
+    loop = asyncio._get_running_loop()
+    if loop is None:
         raise RuntimeError("no event loop runs here: call start() in a coroutine, the main one best of all")
+    prepare()  # before anything measures
     with contextlib.ExitStack() as undo:
         detectors = Detectors(patience=patience, slow_factor=slow_factor, reporter=reporter)
+        if _are_started(loop):
+            raise RuntimeError("diagnostics were started in this event loop already: stop() those first")
         detectors.start()
         undo.callback(detectors.stop)
+        knowing[loop] = detectors._knowledge.origins  # dumps want to know too
+        undo.callback(knowing.pop, loop, None)
         monitor = monitor_loop(threshold, reporter=reporter)
         undo.callback(monitor.stop)
-        dumps = None if dump_signal is None else dump_on_signal(dump_signal, file=dump_file)
-        if dumps is not None:
+        dumps = None
+        if dump_signal is not None:
+            dumps = dumps_on(dump_signal, dump_file, names=("dump_signal", "dump_file"))
             undo.callback(dumps.stop)
+        _started[loop] = weakref.ref(detectors)
         return Diagnostics(monitor, detectors, dumps, undo.pop_all())
+
+
+def _are_started(loop: asyncio.AbstractEventLoop) -> bool:
+    """Say whether diagnostics are at work in *loop* that make way for no others."""
+    known = _started.get(loop)
+    detectors = None if known is None else known()
+    return detectors is not None and detectors._running and detectors.makes_way is None

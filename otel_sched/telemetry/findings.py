@@ -52,8 +52,6 @@ class Findings:
         event = names.EVENT_FINDING.format(kind=finding.kind)
         if span is not None and span.is_recording():
             span.add_event(event, attributes)
-        held = finding.facts.get("held_back")
-        self.loops.count(finding.kind, finding.queue, 1 + (held if isinstance(held, int) else 0))
         emitted = self._emit(finding, job, event, attributes, context)
         contextvars.copy_context().run(_log, finding, context, emitted)
 

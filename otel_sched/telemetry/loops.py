@@ -10,6 +10,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from .._core import liveness, names
 from .._core.clock import monotonic
+from .._core.finding import tally
 from .._core.names import Instrument
 from .providers import Providers
 
@@ -25,7 +26,6 @@ class Loops:
         self._times: dict[str, list[float]] = {}
         self._seen: dict[str, tuple[float, float]] = {}
         """Both times of each loop at the last collection."""
-        self._found: dict[tuple[str, str], int] = {}
         self._attributes: dict[str, dict[str, str]] = {}
         meter = providers.meter()
         self._delays = meter.create_histogram(
@@ -53,11 +53,6 @@ class Loops:
             times[0] += active
             times[1] += idle
 
-    def count(self, kind: str, queue: str, number: int) -> None:
-        """Count findings of one kind."""
-        with self._lock:
-            self._found[kind, queue] = self._found.get((kind, queue), 0) + number
-
     def _utilizations(self) -> Points:
         """Return the utilization since the last collection, by whatever reader; none of a loop that is gone."""
         points = []
@@ -83,11 +78,10 @@ class Loops:
         return [Observation(age, {names.EVENTLOOP_NAME: loop}) for loop, age in ages.items()]
 
     def _findings(self) -> Points:
-        with self._lock:
-            return [
-                Observation(number, {names.FINDING_KIND: kind, **({names.QUEUE_NAME: queue} if queue else {})})
-                for (kind, queue), number in self._found.items()
-            ]
+        return [
+            Observation(number, {names.FINDING_KIND: kind, **({names.QUEUE_NAME: queue} if queue else {})})
+            for (kind, queue), number in tally.copy().items()
+        ]
 
 
 _all: "weakref.WeakSet[Loops]" = weakref.WeakSet()

@@ -1,5 +1,7 @@
 """Floor 5: OtelObserver, the default: queues and calls observed through OpenTelemetry's API."""
 
+import contextlib
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +58,16 @@ class OtelObserver(Observer):
     def wrap(self, name: str, function: str) -> Calls:
         """Return who tells of the calls of an instrumented function."""
         return self.hub.wrap(name, function)
+
+    def prepare(self) -> None:
+        """Load what the first queue and the first finding need, of the SDK only if that is loaded already."""
+        from . import findings, hub  # noqa: F401
+
+        if self._fast and "opentelemetry.sdk.trace" in sys.modules:
+            with contextlib.suppress(ImportError):  # an SDK in which something is not where it was
+                from .fast.choice import understood
+
+                understood()
 
     def sweep(self) -> None:
         """Settle what can never end by itself: a flush does this first."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
+from .._core.observer import prepare
 from .starved import Starved
 from .turns import Beats, Turns, attend
 
@@ -83,6 +84,7 @@ class assert_loop_never_blocked:
             raise RuntimeError("assert_loop_never_blocked() watches the running event loop: use it in one") from None
         if self._watch is not None:
             raise RuntimeError("it is in use already: make another one")
+        prepare()  # before it measures: what the first queue of a process loads is nobody's fault
         self._watch = LoopWatch(loop, self._limit)
         return self
 

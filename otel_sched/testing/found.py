@@ -47,6 +47,14 @@ class Found(tuple[T, ...]):
         """Keep those for which *predicate* is true; a failure says *description*."""
         return self._keep(predicate, description)
 
+    def __repr__(self) -> str:
+        """Return it in a line, as pytest shows it where an assertion of a test's own fails."""
+        head = " ".join((f"{len(self)} {self._noun}{'s' * (len(self) != 1)}", *self._asked))
+        shown = [self._line(each)[:LONGEST] for each in self[:SHOWN]]
+        if len(self) > SHOWN:
+            shown.append(f"and {len(self) - SHOWN} more")
+        return f"<{head}: {'; '.join(shown)}>" if shown else f"<{head}>"
+
     def _keep(self, predicate: Callable[[T], Any], asked: str) -> Self:
         kept = (each for each in self if predicate(each))
         return type(self)(kept, (*self._asked, asked), self._all)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .._core.census import ledgers
 from .._core.job import DropReason, Job
-from .._core.ledger import Ledger
+from .._core.ledger import LEASED, Ledger
 from ..diagnostics.detectors.seat import seat_of, task_words
 from ..diagnostics.detectors.trail import trail
 
@@ -94,7 +94,13 @@ def _job(job: Job[Any], tasks: list[asyncio.Task[Any]]) -> str:
         return f"{head}: its consumer has gone on to the next get() without task_done()"
     since = "" if job.taken_at is None else f" for {job.ledger.now() - job.taken_at:.3g} s"
     at = "; and ".join(f"asyncio task {_stands(task)}" for task in tasks[:3])
-    return f"{head}: taken{since} and not finished; " + (at or "no asyncio task works on it any more")
+    if job.owner is LEASED:
+        what = "It is still being worked on: wait for join(), or pass grace="
+    elif tasks:
+        what = "Call task_done() when its work is over; if it is still being worked on, wait for that, or pass grace="
+    else:
+        what = "Call task_done() when its work is over"
+    return f"{head}: taken{since} and not finished; {at or 'no asyncio task works on it any more'}. {what}"
 
 
 def _stands(task: asyncio.Task[Any]) -> str:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextvars import Context
-from types import CoroutineType
 from typing import Any, TypeVar, TypeVarTuple
 
 from .._core.errors import OtelSchedError
@@ -25,7 +24,7 @@ CLOCK_RESOLUTION = time.get_clock_info("monotonic").resolution
 class Deadlock(OtelSchedError, RuntimeError):
     """Raised by a VirtualLoop when no callback is ready, no timer is set and no thread is at work.
 
-    A real loop would now wait for ever. The message names the asyncio tasks that wait, and where.
+    A real loop would now wait for ever. The message names the asyncio tasks that wait, for what, and in which line.
     """
 
 
@@ -33,7 +32,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """An asyncio event loop whose clock starts at 0.0 and leaps to the next timer when nothing else is ready.
 
     Whatever asks the loop for the time is in virtual seconds: `asyncio.sleep`, `asyncio.timeout`, `wait_for`,
-    `call_later`. Pass the loop's `time` as `clock=` of a queue and its waits and runs are virtual too.
+    `call_later`. Waits and runs of queues that are made while it runs are virtual too; one that is made before needs
+    the loop's `time` as its `clock=`.
 
     While a call of `run_in_executor` or `asyncio.to_thread` is under way, time passes as it really does.
     Sockets are polled, never waited for: what talks to a real server, or to threads of its own, belongs on a
@@ -51,6 +51,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the virtual time, in seconds since the loop was made."""
         return self._leap.now
+
+    @property
+    def otel_sched_clock(self) -> Callable[[], float]:
+        """The clock of queues that are made in this loop and given no other."""
+        return self.time
 
     def call_at(
         self,
@@ -86,11 +91,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._leap.threads -= 1
 
     def _describe_deadlock(self) -> str:
+        from .standstill import stands  # only here: most tests need none of what it loads
+
         waiting = sorted(asyncio.all_tasks(self), key=lambda task: task.get_name())
         lines = [
             f"deadlock at virtual time {self.time():g} s: no callback is ready and no timer is set, so "
             f"nothing can happen any more; asyncio tasks that wait: {len(waiting)}",
-            *(f"  {_where(task)}" for task in waiting[:NAMED_TASKS]),
+            *(f"  {stands(task)}" for task in waiting[:NAMED_TASKS]),
         ]
         if len(waiting) > NAMED_TASKS:
             lines.append(f"  and {len(waiting) - NAMED_TASKS} more")
@@ -148,15 +155,3 @@ def _too_coarse(now: float) -> bool:
     run and the loop would spin: such timers are moved by the smallest step that a float can make.
     """
     return now + CLOCK_RESOLUTION == now
-
-
-def _where(task: asyncio.Task[Any]) -> str:
-    """Name an asyncio task and the innermost coroutine line where it waits."""
-    awaited: object = task.get_coro()
-    name = getattr(awaited, "__qualname__", type(awaited).__name__)
-    place = "before its first line"
-    while isinstance(awaited, CoroutineType):
-        if awaited.cr_frame is not None and awaited.cr_await is not None:
-            place = f"{awaited.cr_code.co_qualname}, line {awaited.cr_frame.f_lineno}"
-        awaited = awaited.cr_await
-    return f"{task.get_name()} ({name}) in {place}"

@@ -10,7 +10,7 @@ from .._core.finding import Reporter, default_reporter, set_default_reporter
 from .._core.job import Job
 from .._core.ledger import Ledger
 from .._core.observed import Observed
-from .._core.observer import Calls, Listener, Observer, default_observer, set_default_observer
+from .._core.observer import Calls, Listener, Observer, default_observer, prepare, set_default_observer
 
 
 class Beside(Observer):
@@ -30,6 +30,11 @@ class Beside(Observer):
     def wrap(self, name: str, function: str) -> Calls | None:
         """Let the first one be told of calls."""
         return self.first.wrap(name, function)
+
+    def prepare(self) -> None:
+        """Let both load what they need."""
+        self.first.prepare()
+        self.second.prepare()
 
 
 class Both(Listener):
@@ -111,6 +116,7 @@ def standing_in(observer: Observer, *, beside: bool) -> Iterator[None]:
     if isinstance(before, Beside) and not beside:
         default = Beside(before.second, observer)
     set_default_observer(default)
+    prepare()  # or the first queue of the test would, which may be measured
     taken = [_take(ledger, observer, beside) for ledger in ledgers()]
     try:
         yield

@@ -30,6 +30,7 @@ def nothing() -> Step:
         ({"working": 0.4, "changed": True}, Cause.MANY_STEPS),
         ({"working": 0.4, "overslept": 0.4, "garbage": 0.3}, Cause.GARBAGE_COLLECTION),
         ({"working": 0.4, "overslept": 0.4, "garbage": 0.1}, Cause.CODE),
+        ({"working": 0.4, "garbage": 0.3, "collecting": False}, Cause.CODE),
         ({"working": 0.01, "overslept": 0.4, "others_working": 0.4}, Cause.OTHER_THREAD),
         ({"working": 0.01, "overslept": 0.1, "others_working": 0.4}, Cause.CODE),
         ({"working": 0.0, "step": nothing()}, Cause.STARVED),
@@ -77,9 +78,33 @@ def test_a_line_that_only_followed_is_not_called_the_culprit() -> None:
     step = at_work()
     step.exact = False
     held = Evidence(blocked=0.5, step=step, working=0.5, overslept=0.5)
-    assert (
-        "an operation that ended just before at_work() at " in blocked("main", held, seconds=0.5, over=False).sentence
-    )
+    first = blocked("main", held, seconds=0.5, over=False)
+    assert "an operation that ended at or just before at_work() at " in first.sentence
+    assert first.facts["exact"] is False
+    over = resumed("main", held, seconds=0.6, first=first)
+    assert "by an operation that ended at or just before at_work() at " in over.sentence
+    assert over.facts["exact"] is False
+    seen = Evidence(blocked=0.5, step=step, working=0.5)
+    assert blocked("main", seen, seconds=0.5, over=False).facts["exact"] is True, "nobody was kept from looking"
+
+
+def test_an_await_is_never_called_the_culprit() -> None:
+    """Held or not: what stands there has not begun to wait, or does not run any more."""
+    step = at_work()
+    step.exact, step.awaits = False, True
+    finding = blocked("main", Evidence(blocked=0.5, step=step, working=0.5), seconds=0.5, over=False)
+    assert "by an operation that ended just before at_work() got to its await at " in finding.sentence
+    assert finding.facts["exact"] is False
+
+
+def test_the_step_that_ended_before_anybody_could_look_is_told() -> None:
+    """As the last that ran, not as the culprit."""
+    step = Step(task_name="orders-0", job_facts={"queue": "orders", "job_id": "1"}, ended=True)
+    finding = blocked("main", Evidence(blocked=0.5, step=step, working=0.5, overslept=0.4), seconds=0.5, over=True)
+    assert finding.facts["cause"] == "unseen"
+    assert finding.facts["job_id"] == "1"
+    assert "the last step before it could be seen was that of asyncio task 'orders-0'" in finding.sentence
+    assert "at work on job 1 of queue 'orders'" in finding.sentence
 
 
 def test_a_coroutine_that_has_gone_on_is_named_by_its_definition() -> None:
@@ -90,12 +115,40 @@ def test_a_coroutine_that_has_gone_on_is_named_by_its_definition() -> None:
 
 
 def test_when_it_turns_again_the_garbage_collector_gets_its_part() -> None:
-    """The whole time, and what was told first."""
-    first = blocked("main", Evidence(blocked=0.1, step=at_work(), working=0.1), seconds=0.1, over=False)
-    finding = resumed("main", 1.5, 0.25, first)
+    """The whole time, and what took it."""
+    evidence = Evidence(blocked=1.5, step=at_work(), working=0.1, garbage=0.25)
+    first = blocked("main", evidence, seconds=0.1, over=False)
+    finding = resumed("main", evidence, seconds=1.5, first=first)
     assert finding.sentence.startswith(
         "event loop 'main' turns again, after it was blocked for 1.50 s by at_work() at "
     )
     assert finding.sentence.endswith(", 0.25 s of it by the garbage collector.")
     assert finding.facts["seconds"] == 1.5
     assert finding.facts["cause"] == "code"
+
+
+def test_when_it_turns_again_a_wrong_cause_is_taken_back() -> None:
+    """Most of the beginning was the garbage collector's, and most of all was not."""
+    early = Evidence(blocked=0.19, step=at_work(), working=0.19, garbage=0.13)
+    first = blocked("main", early, seconds=0.19, over=False)
+    assert first.facts["cause"] == "garbage_collection"
+    assert "by the garbage collector, which took 0.13 s" in first.sentence
+    finding = resumed("main", Evidence(blocked=1.05, step=at_work(), garbage=0.2), seconds=1.05, first=first)
+    assert finding.facts["cause"] == "code"
+    assert "1.05 s by at_work() at " in finding.sentence
+    assert finding.sentence.endswith("0.20 s of it by the garbage collector, which was not the cause after all.")
+
+
+def test_of_several_steps_each_is_told_its_own_seconds() -> None:
+    """And the whole."""
+    evidence = Evidence(blocked=2.0, step=at_work(), working=0.0, part=True)
+    first = blocked("main", evidence, seconds=2.12, over=False)
+    assert "blocked for 2.12 s, 2.00 s of it by at_work() at " in first.sentence
+    over = resumed("main", evidence, seconds=2.12, first=first)
+    assert "blocked for 2.12 s, 2.00 s of it by at_work() at " in over.sentence
+    assert over.facts["step_seconds"] == first.facts["step_seconds"] == 2.0
+    many = Evidence(blocked=0.7, step=at_work(), working=0.0, changed=True, longest=0.16)
+    over = resumed("main", many, seconds=0.7, first=first)
+    assert "by no single step, but by many that were ready at once, the longest at_work() at " in over.sentence
+    assert over.sentence.endswith(" with 0.16 s.")
+    assert over.facts["step_seconds"] == 0.16

@@ -1,6 +1,7 @@
 """Two snapshots compared: what is new, gone, and has not moved."""
 
 import asyncio
+import contextlib
 import gc
 import json
 from dataclasses import replace
@@ -8,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from otel_sched import Queue
-from otel_sched.diagnostics import Diff, Dump, diff, dump, snapshot
+from otel_sched import Queue, WorkerPool
+from otel_sched.diagnostics import Diff, Dump, diff, dump, snapshot, start
 from otel_sched.testing import run
 from tests.diagnostics.test_dumps import cancelled, followed
 
@@ -89,7 +90,7 @@ def test_json_has_the_documented_shape() -> None:
     """For programs."""
     found: Any = json.loads(changed().json())
     assert set(found) == {
-        *("shape", "seconds", "totals", "coroutines", "new", "gone", "unmoved", "jobs", "queues"),
+        *("shape", "seconds", "totals", "coroutines", "grown", "new", "gone", "unmoved", "jobs", "queues"),
     }
     assert set(found["queues"][0]) == {
         *("name", "size", "grown", "put", "taken", "finished", "dropped", "stalled"),
@@ -109,6 +110,88 @@ def test_growth_is_counted_by_coroutine() -> None:
     found = run(main())
     assert found.coroutines == {"sleep": 30}
     assert "+30 sleep" in found.text()
+
+
+async def poll_status() -> None:
+    """Poll for ever."""
+    await asyncio.sleep(3600)
+
+
+def leaks(*, detectors: bool) -> Diff:
+    """Return what changes where each job of a pool, or of a bare consumer, leaves a task behind."""
+
+    async def main() -> Diff:
+        orders, mails = followed("orders"), followed("mails")
+        left: list[asyncio.Task[None]] = []
+
+        async def charge(_: int) -> None:
+            left.append(asyncio.create_task(poll_status()))
+
+        async def send() -> None:
+            while True:
+                await mails.get()
+                left.append(asyncio.create_task(poll_status()))
+                mails.task_done()
+
+        with start() if detectors else contextlib.nullcontext():
+            before = snapshot()
+            mailer = asyncio.create_task(send())
+            async with WorkerPool(orders, charge, workers=1):
+                for each in range(30):
+                    orders.put_nowait(each)
+                for each in range(3):
+                    mails.put_nowait(each)
+                await asyncio.sleep(3)
+                after = snapshot()
+        await cancelled(mailer, *left)
+        return diff(before, after)
+
+    return run(main())
+
+
+@pytest.mark.parametrize("detectors", [False, True])
+def test_a_leak_shows_where_its_tasks_stand_and_whose_jobs_started_them(detectors: bool) -> None:
+    """File, line and a stack; the job is over: detectors have to remember it, or its consumer has to be there."""
+    found = leaks(detectors=detectors)
+    (growth,) = [each for each in found.grown if each.coroutine == "poll_status"]
+    assert (growth.grown, growth.new) == (33, 33)
+    line = poll_status.__code__.co_firstlineno + 2
+    ((place, count),) = growth.places.items()
+    assert (place.file, place.line, place.function, count) == (__file__, line, "poll_status", 33)
+    pool = "jobs of queue 'orders' (charge)" if detectors else "jobs that have ended"
+    assert growth.started_in == {pool: 30, "jobs of queue 'mails' (send)": 3}
+    text = found.text()
+    assert f"+33 poll_status\n      33 new at {__file__}:{line}, in poll_status\n      30 started in {pool}\n" in text
+    assert "await asyncio.sleep(3600)" in text
+    told = json.loads(found.json())
+    (grown,) = [each for each in told["grown"] if each["coroutine"] == "poll_status"]
+    assert grown["places"] == [{"file": __file__, "line": line, "function": "poll_status", "tasks": 33}]
+    assert {"job": pool, "tasks": 30} in grown["started_in"]
+    (sample,) = [each for each in told["new"] if each["number"] == grown["sample"]]
+    assert sample["jobs"] == []
+    assert sample["origin"]["queue"] == "mails"
+
+
+def test_tasks_of_a_job_that_goes_on_are_named_by_it() -> None:
+    """It is among their jobs."""
+
+    async def main() -> Diff:
+        orders = followed("open")
+
+        async def charge(_: int) -> None:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(5):
+                    group.create_task(poll_status())
+
+        before = snapshot()
+        async with WorkerPool(orders, charge, workers=1, grace=0):
+            orders.put_nowait(1)
+            await asyncio.sleep(1)
+            return diff(before, snapshot())
+
+    (growth,) = [each for each in run(main()).grown if each.coroutine == "poll_status"]
+    assert growth.started_in == {"jobs of queue 'open' (charge)": 5}
+    assert growth.sample.origin is None
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

@@ -1,12 +1,16 @@
 """Dumps: what stands in them, from where they can be made, and where they end."""
 
 import asyncio
+import contextlib
 import gc
+import io
 import json
+import re
 import threading
 import time
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +18,7 @@ import pytest
 
 from otel_sched import Job, Listener, Observer, OtelObserver, Queue, WorkerPool
 from otel_sched._core.ledger import Ledger
-from otel_sched.diagnostics import Dump, dump, dump_async, dump_queues, dump_tasks, dump_tasks_async
+from otel_sched.diagnostics import Dump, dump, dump_async, dump_on_signal, dump_queues, dump_tasks, dump_tasks_async
 from otel_sched.diagnostics.jobs import MAX_JOBS
 from otel_sched.diagnostics.look import MAX_LINKS, MAX_TEXT
 from otel_sched.diagnostics.tasks import TaskInfo, note_tasks
@@ -250,6 +254,57 @@ def test_a_queue_is_shown_with_who_waits_at_it() -> None:
     text = found.text()
     assert f"blocked in put(): 1: task {tasks['producer-2'].number}" in text
     assert "queue 'full' (Queue): 1 of 1 wait (oldest 7.000 s); 1 taken (longest 7.000 s)" in text
+    assert "2 put, 0 finished, 0 dropped; 2 unfinished\n" in text  # which says of nobody that he made a mistake
+
+
+def test_what_hangs_comes_first_and_threads_come_last(loop_kind: str) -> None:
+    """In full below its loop, and once; of a thread of ours, or one that waits for work, there is one line."""
+    idle = ThreadPoolExecutor(1, thread_name_prefix="idle")
+    idle.submit(int).result()
+    with hung(loop_kind), dump_on_signal(file=io.StringIO()):
+        text = dump().text()
+    idle.shutdown()
+    sections = [text.index(each) for each in ("\nasyncio tasks:", "\nqueues: ", "\nthreads: ")]
+    assert sections == sorted(sections)
+    first = text[text.index(' in thread "a loop\'s thread"') :].splitlines()[1:3]
+    assert re.fullmatch(r" +task \d+ 'hangs' \(hangs\) runs; .* old|.* first seen now", first[0])
+    assert "in hangs" in first[1]
+    assert text[: sections[2]].count("release.wait(20)") == 1
+    assert re.search(r"task \d+ 'hangs' \(hangs\) runs, see above\n", text)
+    threads = text[sections[2] :].splitlines()
+    (ours,) = [number for number, line in enumerate(threads) if "'otel_sched dumps on SIGUSR1'" in line]
+    assert threads[ours].endswith(": of otel_sched itself")
+    (number,) = [number for number, line in enumerate(threads) if "'idle_0'" in line]
+    assert ": waits in _worker, line " in threads[number]
+    assert not threads[number + 1 : number + 2] or threads[number + 1].startswith("  thread ")
+
+
+def test_a_loop_that_waits_takes_one_line(loop_kind: str) -> None:
+    """What it waits for the tasks say."""
+    ready, over = threading.Event(), threading.Event()
+
+    async def main() -> None:
+        event = asyncio.Event()
+        asyncio.get_running_loop().call_soon(ready.set)
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), 0.05)
+
+    def work() -> None:
+        with asyncio.Runner(loop_factory=LOOPS[loop_kind]) as runner:
+            runner.run(main())
+
+    def lines() -> list[str]:
+        return [line for line in dump().text().splitlines() if "thread 'waits', loop-" in line]
+
+    thread = threading.Thread(target=work, name="waits")
+    thread.start()
+    try:
+        assert ready.wait(10)
+        wait_until_sync(lambda: any("event loop" in line for line in lines()), description="a look while it waits")
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_a_join_names_who_holds_the_jobs() -> None:
@@ -363,7 +418,7 @@ def test_json_has_the_documented_shape() -> None:
     (worker,) = [task for task in whole["tasks"] if task["name"] == "worker"]
     assert set(worker) == {
         *("number", "name", "loop", "coroutine", "state", "started", "cancelling", "age", "wait"),
-        *("stack", "stack_omitted", "jobs", "jobs_total", "awaits", "awaits_total", "awaited_by"),
+        *("stack", "stack_omitted", "jobs", "jobs_total", "awaits", "awaits_total", "awaited_by", "origin"),
     }
     assert set(worker["wait"]) == {"kind", "on", "seconds", "number", "held_by"}
     assert set(worker["stack"][0]) == {"file", "line", "function"}
@@ -500,3 +555,35 @@ def test_ten_thousand_tasks_are_dumped_while_they_come_and_go(arun: ARun) -> Non
     assert found.tasks is not None
     assert sum(task.coroutine.endswith("waits") for task in found.tasks) == 10_000
     assert len(found.text()) < 100_000  # like ones together
+
+
+@pytest.mark.parametrize("name", ["", f"Task-{'9' * 5000}"])
+def test_a_task_with_an_odd_name_is_one_row_and_spoils_nothing(name: str) -> None:
+    """One whose class fails to tell its name, and one whose number nobody can read."""
+
+    class Odd(asyncio.Task[None]):
+        def get_name(self) -> str:
+            if not name:
+                raise RuntimeError("no name")
+            return name
+
+    async def wait() -> None:
+        await asyncio.sleep(3600)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        odd = Odd(wait(), loop=loop)
+        current = asyncio.current_task()
+        assert current is not None
+        current.set_name("main")
+        await asyncio.sleep(0)
+        found = dump_tasks().tasks
+        assert found is not None
+        assert sorted(each.name[:10] for each in found) == sorted([name[:10], "main"])
+        await ended(odd)
+
+    async def ended(task: "asyncio.Task[None]") -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())

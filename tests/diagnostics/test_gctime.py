@@ -2,7 +2,10 @@
 
 import gc
 
+import pytest
+
 from otel_sched._core.clock import monotonic
+from otel_sched.diagnostics import gctime
 from otel_sched.diagnostics.gctime import Pauses
 
 
@@ -31,6 +34,23 @@ def test_one_that_goes_on_counts_as_well() -> None:
     assert pauses.within(began - 1.0, began + 0.25) == 0.25
     pauses._collecting("stop", {"generation": 2})
     assert pauses.within(began, began + 60.0) < 60.0
+
+
+def test_many_short_ones_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that makes objects sets off hundreds a second: the sum is right, and only a moment's are kept apart."""
+    now = 100.0
+    monkeypatch.setattr(gctime, "monotonic", lambda: now)
+    pauses = Pauses()
+    for _ in range(3000):
+        now += 0.0004
+        pauses._collecting("start", {"generation": 1})
+        assert pauses.collecting
+        now += 0.0001
+        pauses._collecting("stop", {"generation": 1})
+        assert not pauses.collecting
+    assert pauses.within(100.0, now) == pytest.approx(0.3)
+    assert pauses.within(now - 1.0, now) == pytest.approx(0.2, abs=0.002)
+    assert len(pauses._recent) < gctime.KEPT
 
 
 def test_the_hook_is_there_while_somebody_wants_it() -> None:

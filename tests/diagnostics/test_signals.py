@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,8 +31,8 @@ def send() -> None:
 
 
 def dumps_in(path: Path) -> int:
-    """Return how many dumps were written whole: the queues come last."""
-    return path.read_text("utf-8").count("\nqueues: ") if path.exists() else 0
+    """Return how many dumps were written whole: the threads come last."""
+    return path.read_text("utf-8").count("\nthreads: ") if path.exists() else 0
 
 
 def test_a_dump_is_written_while_the_loop_hangs(loop_kind: str, tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_what_the_signal_interrupted_is_kept_though_nothing_else_could_run(tmp_p
 
         def greedy():
             subprocess.Popen(["/bin/sh", "-c", f"sleep 0.1; kill -USR1 {{os.getpid()}}"])
-            while not os.path.exists({str(path)!r}):
+            while not os.path.getsize({str(path)!r}):
                 re.match(r"(a+)+$", "a" * 24 + "b")
 
         with dump_on_signal(file={str(path)!r}):
@@ -71,21 +72,18 @@ def test_what_the_signal_interrupted_is_kept_though_nothing_else_could_run(tmp_p
     subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, check=True, timeout=50, env={**os.environ}
     )
-    before, _, _ = path.read_text("utf-8").partition("threads: ")
-    assert "when the signal came" in before
-    assert "in greedy" in before
+    text = path.read_text("utf-8")
+    assert "in greedy" in text[text.index("when the signal came") : text.index("\nthreads: ")]
 
 
 def test_every_signal_writes_another_dump(tmp_path: Path) -> None:
-    """Appended, as text or as JSON."""
+    """Appended; as JSON each in a line of its own."""
     path = tmp_path / "dumps.json"
     with dump_on_signal(file=str(path), form="json"):
         for count in (1, 2):
             send()
             wait_until_sync(lambda count=count: path.exists() and path.read_text().count('"threads"') == count)  # type: ignore[misc]
-    decoder, text = json.JSONDecoder(), path.read_text()
-    first, end = decoder.raw_decode(text)
-    second, _ = decoder.raw_decode(text[end:].lstrip())
+    first, second = map(json.loads, path.read_text().splitlines())
     assert first["interrupted"]
     assert first["pid"] == second["pid"] == os.getpid()
 
@@ -95,11 +93,11 @@ def test_an_open_file_and_standard_error_will_do(capsys: pytest.CaptureFixture[s
     file = io.StringIO()
     with dump_on_signal(file=file):
         send()
-        wait_until_sync(lambda: "\nqueues: " in file.getvalue())
+        wait_until_sync(lambda: "\nthreads: " in file.getvalue())
     said: list[str] = []
     with dump_on_signal():
         send()
-        wait_until_sync(lambda: said.append(capsys.readouterr().err) or "\nqueues: " in "".join(said))
+        wait_until_sync(lambda: said.append(capsys.readouterr().err) or "\nthreads: " in "".join(said))
 
 
 def test_who_had_the_signal_before_still_gets_it(arun: ARun, tmp_path: Path) -> None:
@@ -151,15 +149,63 @@ def test_it_can_be_asked_from_any_thread(tmp_path: Path) -> None:
     made[0].stop()
 
 
-def test_a_file_that_cannot_be_written_is_logged_and_the_next_dump_comes(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_file_that_cannot_be_written_any_more_loses_no_dump(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That one goes to standard error, and says why; the next one to the file again."""
+    path = tmp_path / "there" / "dump.txt"
+    path.parent.mkdir()
+    said: list[str] = []
+    with dump_on_signal(file=path):
+        shutil.rmtree(path.parent)
+        send()
+        wait_until_sync(lambda: said.append(capsys.readouterr().err) or "\nthreads: " in "".join(said))
+        path.parent.mkdir()
+        send()
+        wait_until_sync(lambda: dumps_in(path) == 1)
+    assert f"otel_sched: {str(path)!r} cannot be written to (FileNotFoundError(" in "".join(said)
+
+
+def test_a_file_that_was_closed_loses_no_dump(capsys: pytest.CaptureFixture[str]) -> None:
+    """Likewise."""
+    file = io.StringIO()
+    said: list[str] = []
+    with dump_on_signal(file=file):
+        file.close()
+        send()
+        wait_until_sync(lambda: said.append(capsys.readouterr().err) or "\nthreads: " in "".join(said))
+    assert "so the dump comes here:\ndump of process" in "".join(said)
+
+
+def test_when_standard_error_fails_too_it_is_logged_and_the_next_dump_comes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread lives on."""
-    path = tmp_path / "missing" / "dump.txt"
+    path = tmp_path / "there" / "dump.txt"
+    path.parent.mkdir()
     with dump_on_signal(file=path):
-        send()
-        wait_until_sync(lambda: "a dump on a signal failed" in caplog.text)
+        shutil.rmtree(path.parent)
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stderr", None)
+            send()
+            wait_until_sync(lambda: "a dump on a signal failed" in caplog.text)
         path.parent.mkdir()
+        send()
+        wait_until_sync(lambda: dumps_in(path) == 1)
+
+
+def test_a_pipe_is_not_opened_before_there_is_a_dump(tmp_path: Path) -> None:
+    """That would wait for a reader."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    dump_on_signal(file=path).stop()
+
+
+@pytest.mark.parametrize("name", ["SIGUSR1", "usr1"])
+def test_a_signal_may_be_given_by_name(name: str, tmp_path: Path) -> None:
+    """As one writes it in a shell."""
+    path = tmp_path / "dump.txt"
+    with dump_on_signal(name, file=path):
         send()
         wait_until_sync(lambda: dumps_in(path) == 1)
 
@@ -224,7 +270,11 @@ def test_tasks_are_noted_before_the_signal_comes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
-        ({"signum": 4711}, ValueError, "4711"),
+        ({"signum": 4711}, ValueError, "signum must be a signal of this system, such as SIGUSR1, got 4711"),
+        ({"signum": "SIGNOTHING"}, ValueError, "'SIGNOTHING'"),
+        ({"signum": True}, ValueError, "True"),
+        ({"file": "/nowhere/dump"}, ValueError, "file must be .* got '/nowhere/dump': No such file or directory. Make"),
+        ({"file": "/"}, ValueError, "got '/': Is a directory"),
         ({"signum": signal.SIGKILL}, ValueError, "SIGKILL"),
         ({"signum": signal.SIGSEGV}, ValueError, "SIGSEGV"),
         ({"form": "xml"}, ValueError, "xml"),

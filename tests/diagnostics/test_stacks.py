@@ -1,6 +1,7 @@
 """Stacks: from a task through everything that can stand between it and what it waits for."""
 
 import asyncio
+import re
 import sys
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
@@ -11,6 +12,7 @@ import pytest
 
 from otel_sched import Queue, WorkerPool
 from otel_sched.diagnostics import Dump, dump_tasks
+from otel_sched.diagnostics.detectors.trail import trail
 from otel_sched.diagnostics.stacks import MAX_FRAMES
 from otel_sched.diagnostics.tasks import TaskInfo
 from otel_sched.testing import run
@@ -217,3 +219,31 @@ def test_a_deep_stack_keeps_its_ends() -> None:
     assert functions(task)[0] == "deeper"
     assert functions(task)[-1] == "wait"
     assert f"... {task.stack.omitted} more" in found.text()
+
+
+class Client:
+    async def send(self, over: asyncio.Event) -> None:
+        """Wait in a method."""
+        await over.wait()
+
+
+def test_dumps_and_findings_name_a_function_alike() -> None:
+    """By its class, and without the functions that it was defined in."""
+
+    async def main() -> tuple[list[str], str, str]:
+        async def inner() -> None:
+            await Client().send(asyncio.Event())
+
+        task = asyncio.create_task(inner(), name="sends")
+        await asyncio.sleep(0)
+        tasks = dump_tasks().tasks
+        assert tasks is not None
+        (shown,) = [each for each in tasks if each.name == "sends"]
+        told = trail(task)[1]
+        task.cancel()
+        return [frame.function for frame in shown.stack.frames], told, shown.coroutine
+
+    functions, told, coroutine = asyncio.run(main())
+    assert functions == ["inner", "Client.send", "Event.wait"]
+    assert re.findall(r"^  File .*, in (.*)$", told, re.MULTILINE) == functions
+    assert coroutine == "inner"

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from otel_sched import Listener, Observer, OtelObserver, Queue, WorkerPool
 from otel_sched._core import finding, names
 from otel_sched._core.clock import monotonic
-from otel_sched._core.finding import Finding, FindingKind
+from otel_sched._core.finding import FindingKind
 from otel_sched._core.job import Job
 from otel_sched._core.ledger import Ledger
 from otel_sched._core.liveness import Beats
@@ -210,7 +210,7 @@ def test_what_diagnostics_have_found_is_counted(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(finding, "tally", {})
     monkeypatch.setattr(metrics, "tally", finding.tally)
     for queue in ("orders", "orders", ""):
-        finding.count(Finding(kind=FindingKind.LOOP_BLOCKED, sentence="", queue=queue))
+        finding.count(FindingKind.LOOP_BLOCKED, queue)
     points = read(asyncio.run(ask(HealthApp(), "/metrics")).body)
     kind = ("otel_sched_finding_kind", "loop_blocked")
     assert points == {

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from otel_sched import Job, OtelObserver, OtelReporter, Queue
-from otel_sched._core import names
+from otel_sched._core import finding, names
 from otel_sched._core.clock import monotonic
 from otel_sched._core.finding import Finding, FindingKind, default_reporter
 from otel_sched._core.liveness import Beats
 from otel_sched.diagnostics import LoopMonitor
+from otel_sched.telemetry import loops
 from otel_sched.telemetry.logs import OtlpHandler
 from otel_sched.testing import InMemoryTelemetry, wait_until
 from tests.conftest import ARun
@@ -125,11 +126,16 @@ def test_the_line_for_people_is_not_sent_a_second_time(telemetry: InMemoryTeleme
     assert events == ["otel_sched.finding.loop_blocked", None], "the second had no record of its own, so its line went"
 
 
-def test_findings_are_counted_by_kind_and_queue(telemetry: InMemoryTelemetry, reporter: OtelReporter) -> None:
-    """Those that the rate limit held back among them."""
+def test_findings_are_counted_by_kind_and_queue(
+    telemetry: InMemoryTelemetry, reporter: OtelReporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, those that the rate limit holds back among them."""
+    monkeypatch.setattr(finding, "tally", {})
+    monkeypatch.setattr(loops, "tally", finding.tally)
     reporter.finding(a_finding(), None)
-    reporter.finding(a_finding(facts={"held_back": 4}), None)
-    reporter.finding(a_finding(kind=FindingKind.DEADLOCK, queue=""), None)
+    for _ in range(6):
+        finding.count(FindingKind.LOOP_BLOCKED, "orders")
+    finding.count(FindingKind.DEADLOCK, "")
     points = {
         tuple(sorted(point.attributes.items())): point.value for point in telemetry.metrics()[names.FINDINGS.name]
     }
@@ -210,6 +216,7 @@ def test_it_is_the_default_and_loads_no_opentelemetry() -> None:
 import sys, logging
 import otel_sched
 from otel_sched.diagnostics import Finding, FindingKind
+from otel_sched._core import finding
 from otel_sched._core.finding import default_reporter
 default_reporter().finding(Finding(kind=FindingKind.DEADLOCK, sentence="stuck"), None)
 default_reporter().loop_delay("main", 0.1)

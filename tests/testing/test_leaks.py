@@ -95,7 +95,8 @@ def test_a_job_that_is_not_finished_is_named_with_its_task_and_line(arun: ARun) 
     (line,) = leaked(failure)
     at = for_ever.__code__.co_firstlineno + 2
     assert "of queue 'orders' (consume): taken for" in line
-    assert f"asyncio task 'worker-1' (consume), which waits in for_ever() at {__file__}:{at}" in line
+    assert f"asyncio task 'worker-1' (consume), which waits in for_ever() at {__file__}:{at}. Call task_done()" in line
+    assert "if it is still being worked on, wait for that, or pass grace=" in line
 
 
 def test_a_job_of_a_pool_is_named_too(arun: ARun) -> None:
@@ -111,6 +112,7 @@ def test_a_job_of_a_pool_is_named_too(arun: ARun) -> None:
     (line,) = leaked(failure)
     assert "asyncio task 'till-0'" in line
     assert "for_ever() at" in line
+    assert line.endswith(". It is still being worked on: wait for join(), or pass grace=")
 
 
 def test_jobs_that_still_wait_are_counted(arun: ARun) -> None:

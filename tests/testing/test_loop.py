@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import contextvars
 import math
+import re
 import threading
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from otel_sched import OtelSchedError, Queue, WorkerPool
+from otel_sched import OtelSchedError, Queue, WorkerPool, watch
 from otel_sched.testing import Deadlock, VirtualLoop, run
 
 
@@ -119,8 +121,39 @@ def test_a_deadlock_is_raised_and_names_who_waits_where() -> None:
 
     with pytest.raises(Deadlock, match=r"virtual time 90 s.*wait: 2") as caught:
         run(main())
-    assert "orders-0" in str(caught.value)
-    assert "consume) in Queue.get, line" in str(caught.value)
+    get, main_line = consume.__code__.co_firstlineno + 1, main.__code__.co_firstlineno + 3
+    said = str(caught.value).splitlines()
+    assert said[1].endswith(
+        f"(main) waits for asyncio task orders-0, in main() at {__file__}:{main_line}: await consumer"
+    )
+    assert re.fullmatch(
+        r"  orders-0 \(consume\) waits in get\(\) of queue 'Queue at 0x[0-9a-f]+', "
+        rf"in consume\(\) at {re.escape(__file__)}:{get}: await queue\.get\(\)",
+        said[2],
+    )
+
+
+async def settle_all(queue: Queue[int]) -> None:
+    """Wait where nobody ever will be done."""
+    await queue.join()
+
+
+def test_a_deadlock_shows_the_line_of_the_program_and_none_of_a_library() -> None:
+    """However deep in one the task waits."""
+
+    async def main() -> None:
+        queue = Queue[int](name="orders")
+        queue.put_nowait(1)
+        later = asyncio.create_task(asyncio.sleep(math.inf), name="sleeps")
+        await settle_all(queue)
+        await later
+
+    with pytest.raises(Deadlock) as caught:
+        run(main())
+    said = str(caught.value)
+    line = settle_all.__code__.co_firstlineno + 2
+    assert f"waits in join() of queue 'orders', in settle_all() at {__file__}:{line}: await queue.join()\n" in said
+    assert "sleeps (sleep) sleeps for inf s, in sleep() at " in said
 
 
 def test_a_deadlock_lists_a_few_tasks_and_counts_the_rest() -> None:
@@ -293,11 +326,12 @@ def test_the_loop_can_be_driven_by_hand() -> None:
         loop.close()
 
 
-def test_a_queues_waits_and_ages_are_virtual_with_the_loops_clock() -> None:
+@pytest.mark.parametrize("given", [True, False])
+def test_a_queues_waits_and_ages_are_virtual(given: bool) -> None:
     """An hour in the queue shows as an hour in its numbers, and takes no time to test."""
 
     async def main() -> tuple[float, float]:
-        queue: Queue[str] = Queue(name="orders", clock=asyncio.get_running_loop().time)
+        queue: Queue[str] = Queue(name="orders", clock=asyncio.get_running_loop().time if given else None)
         queue.put_nowait("late")
         await asyncio.sleep(3600)
         age = queue.stats().oldest_age
@@ -305,6 +339,29 @@ def test_a_queues_waits_and_ages_are_virtual_with_the_loops_clock() -> None:
         return age, job.put_at
 
     assert run(main()) == (3600.0, 0.0)
+
+
+@pytest.mark.parametrize("outside", ["no loop", "a real loop"])
+def test_a_queue_made_outside_of_virtual_time_keeps_the_real_clock(outside: str) -> None:
+    """And one that was given a clock keeps that."""
+
+    async def main() -> tuple[Any, Any]:
+        return Queue[int](name="q").ledger.now, Queue[int](name="q", clock=own).ledger.now
+
+    def own() -> float:
+        return 7.0
+
+    now = Queue[int](name="q").ledger.now if outside == "no loop" else asyncio.run(main())[0]
+    assert now is time.monotonic
+    assert run(main())[1] is own
+    watched = run(watches())
+    assert watched.ledger.now() == 5.0
+
+
+async def watches() -> Any:
+    """Return a queue of asyncio's own that is watched in virtual time."""
+    await asyncio.sleep(5)
+    return watch(asyncio.Queue[int](), name="watched")
 
 
 def test_a_pool_of_workers_runs_in_virtual_time() -> None:

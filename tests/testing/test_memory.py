@@ -115,6 +115,17 @@ def test_a_failure_says_what_was_asked_and_what_there_is(told: InMemoryTelemetry
     assert says in str(failure.value)
 
 
+def test_an_assertion_of_the_tests_own_shows_what_there_is(told: InMemoryTelemetry) -> None:
+    """In a line, which is how pytest prints it."""
+    failed = told.spans.of_queue("orders").with_outcome("error")
+    assert repr(failed) == f"<1 span of queue 'orders' with outcome 'error': {Spans._line(failed.one())}>"
+    assert repr(told.spans.named("nope")) == "<0 spans named 'nope'>"
+    assert repr(Spans(told.spans * 20)).endswith(f"; and {20 * len(told.spans) - 20} more>")
+    logged = told.logs.of_event("otel_sched.job.exception")
+    assert repr(logged).startswith("<1 log record of event 'otel_sched.job.exception': ERROR of queue 'orders'")
+    assert all("\n" not in repr(each) for each in (told.spans, told.logs))
+
+
 def test_several_spans_in_place_of_one_are_an_error_that_says_so(told: InMemoryTelemetry) -> None:
     """A question for the children of a whole result has no answer; nor has a trace id that is none."""
     with pytest.raises(TypeError, match=r"ask \.one\(\)"):

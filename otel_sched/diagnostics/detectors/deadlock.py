@@ -1,5 +1,6 @@
 """Floor 5: consumers that all wait to put into full queues which only they empty: one queue, or a ring of them."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,9 +10,7 @@ from .scene import Detector, Found, Scene, found
 from .seat import waiting_tasks
 from .steady import Steady
 from .trail import trail
-
-NAMED = 3
-"""How many queues and tasks a sentence names before it counts them."""
+from .words import listed
 
 Blocked = Mapping[int, Iterable[frozenset[int] | None]]
 
@@ -26,37 +25,40 @@ def deadlocked(blocked: Blocked) -> list[frozenset[int]]:
     A queue is stuck if it has consumers and all of them wait for room in stuck queues only; the largest set of which
     that is true is what is left when all others are taken away.
     """
-    stuck = {queue: list(consumers) for queue, consumers in blocked.items()}
-    while True:
-        free = [queue for queue, consumers in stuck.items() if not _all_stuck(consumers, stuck)]
-        if not free:
-            break
-        for queue in free:
-            del stuck[queue]
-    return _parts({queue: frozenset().union(*_given(consumers)) for queue, consumers in stuck.items()})
+    given = {queue: list(consumers) for queue, consumers in blocked.items()}
+    hangs_on: dict[int, list[int]] = defaultdict(list)
+    """For each queue, those whose consumers can go on when it gets room."""
+    free = []
+    for queue, consumers in given.items():
+        if not consumers or any(not queues or not queues <= given.keys() for queues in consumers):
+            free.append(queue)
+        for other in frozenset().union(*(queues or () for queues in consumers)):
+            hangs_on[other].append(queue)
+    stuck = set(given)
+    while free:
+        queue = free.pop()
+        if queue in stuck:
+            stuck.remove(queue)
+            free += hangs_on[queue]
+    return _parts({queue: {other for queues in given[queue] for other in queues or ()} for queue in stuck})
 
 
-def _all_stuck(consumers: list[frozenset[int] | None], stuck: Mapping[int, Any]) -> bool:
-    return bool(consumers) and all(queues and stuck.keys() >= queues for queues in consumers)
-
-
-def _given(consumers: Iterable[frozenset[int] | None]) -> list[frozenset[int]]:
-    return [queues for queues in consumers if queues is not None]
-
-
-def _parts(graph: Mapping[int, frozenset[int]]) -> list[frozenset[int]]:
+def _parts(graph: Mapping[int, set[int]]) -> list[frozenset[int]]:
     """Split a graph into the parts that hang together."""
-    parts: list[set[int]] = []
+    both: dict[int, set[int]] = defaultdict(set)
     for queue, others in graph.items():
-        touching = {queue, *others}
-        apart = []
-        for part in parts:
-            if part & touching:
-                touching |= part
-            else:
-                apart.append(part)
-        parts = [*apart, touching]
-    return [frozenset(part) for part in parts]
+        both[queue] |= others
+        for other in others:
+            both[other].add(queue)
+    parts = []
+    while both:
+        part, reached = set(), {next(iter(both))}
+        while reached:
+            queue = reached.pop()
+            part.add(queue)
+            reached |= both.pop(queue, set()) - part
+        parts.append(frozenset(part))
+    return parts
 
 
 class DeadlockDetector(Detector):
@@ -100,18 +102,23 @@ def _told(members: list[Any], scene: Scene, seconds: float, held: int) -> Found:
     place, stack = trail(task)
     if len(members) == 1:
         what = (
-            f"Queue {names[0]} is full ({members[0].capacity}), and all of its {consumers} consumers wait to put into "
-            "it themselves, so that nobody takes from it"
+            f"Queue {names[0]} is full ({members[0].capacity}), and "
+            + ("its only consumer waits" if consumers == 1 else f"all of its {consumers} consumers wait")
+            + " to put into it "
+            + ("itself" if consumers == 1 else "themselves")
+            + ", so that nobody takes from it"
         )
     else:
-        ring = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
         what = (
-            f"Queues {ring} are full, and all of their {consumers} consumers wait to put into one of them, so that "
-            "nobody takes from any"
+            f"Queues {listed(names, ', ')} are full, and all of their {consumers} consumers wait to put into one of "
+            "them, so that nobody takes from any"
         )
     sentence = (
         f"Deadlock: {what}; nothing has moved for {seconds:.3g} s. "
-        + (f"One waits in {place}. " if place else "")
+        + (f"{'It' if consumers == 1 else 'One'} waits in {place}. " if place else "")
+        + "Only a task that has never taken from "
+        + ("it" if len(members) == 1 else "them")
+        + " could end this. "
         + "Make the queue unbounded (a larger one is full later), use put_nowait() and handle QueueFull, or let other "
         "tasks put what a consumer hands on."
     )

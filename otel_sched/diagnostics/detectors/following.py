@@ -8,10 +8,11 @@ import weakref
 from collections import deque
 from typing import Any, NamedTuple
 
-from ..._core.consumer import Consumer, pass_on, running_task
+from ..._core.consumer import Consumer, known_consumer, pass_on, running_task
 from ..._core.job import Job
 from ..._core.ledger import current
 from ..._core.observed import Observed
+from .ends import Ends
 
 NOTED = 2000
 """How many ended jobs a queue keeps in mind between two looks: a sample, where there are more."""
@@ -26,17 +27,31 @@ class Stray(NamedTuple):
     name: str
     task: str
     error: str
+    cancelled: bool
 
 
 class Follower:
     """What is noted of the jobs of one queue. It is the hook that the ledger calls at the end of a job."""
 
-    __slots__ = ("_began", "_inner", "_passed", "_unobserved", "elsewhere", "ended", "foreign", "loop", "strays")
+    __slots__ = (
+        "_began",
+        "_inner",
+        "_passed",
+        "_unobserved",
+        "elsewhere",
+        "ended",
+        "ends",
+        "foreign",
+        "loop",
+        "strays",
+    )
 
     def __init__(self, loop: Any) -> None:
         self.loop = weakref.ref(loop)
         self.ended: deque[tuple[Any, ...]] = deque(maxlen=NOTED)
         self.strays: deque[Stray] = deque(maxlen=STRAYS)
+        self.ends = Ends()
+        """How the last consumers have ended, also those that had settled their jobs."""
         self.foreign = 0
         """task_done() calls that ended no job: for one that was only waited for, or by somebody who never took it."""
         self.elsewhere = False
@@ -55,7 +70,11 @@ class Follower:
         elif running_task() is None:
             task = _ended_task()
             if task is not None:
-                self.strays.append(Stray(job.id, job.name, task.get_name(), job.error_type or ""))
+                self.strays.append(Stray(job.id, job.name, task.get_name(), job.error_type or "", task.cancelled()))
+        if job.error_type is not None:  # what failed may be gone before the next look
+            consumer = known_consumer()
+            if consumer is not None:
+                self.ends.mind(consumer.task())
         if self._inner is not None:
             self._inner(job)  # the ledger minds what it raises
 
@@ -82,6 +101,7 @@ class Follower:
 
     def let_go(self, queue: Observed[Any]) -> None:
         """Take that back. A queue with open jobs stays followed: their ends would be counted wrongly."""
+        self.ends.forget()
         ledger, tracker = queue._otel_ledger, queue._otel_tracker
         if ledger.settled is self:
             ledger.settled = self._inner

@@ -1,7 +1,9 @@
 """Floor 5: how long the jobs of one kind take: a histogram that forgets, for their own p99. Pure."""
 
 import math
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..._core.job import Outcome
@@ -22,28 +24,40 @@ _RUNS = frozenset({Outcome.OK, Outcome.ERROR, Outcome.TIMEOUT})  # the others we
 class Durations:
     """Run times of one kind of job, in buckets."""
 
-    __slots__ = ("_counts", "total")
+    __slots__ = ("_counts", "recent", "total")
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
         self.total = 0
+        self.recent: deque[float] = deque(maxlen=ENOUGH)
+        """When those that have ended last were taken."""
 
-    def add(self, seconds: float) -> None:
+    def add(self, seconds: float, taken_at: float = 0.0) -> None:
         """Count one run."""
-        bucket = math.ceil(math.log2(max(seconds, LEAST)) * _STEPS)
+        self.recent.append(taken_at)
+        bucket = _bucket(seconds)
         self._counts[bucket] = self._counts.get(bucket, 0) + 1
         self.total += 1
         if self.total >= FORGET:
             self._counts = {bucket: count // 2 for bucket, count in self._counts.items() if count > 1}
             self.total = sum(self._counts.values())
 
-    def p99(self) -> float | None:
-        """Return the time, in seconds, that 99 of 100 runs stay within; None while there are too few of them."""
+    def p99(self, running: Sequence[float] = ()) -> float | None:
+        """Return the time, in seconds, that 99 of 100 runs stay within; None while too few have ended.
+
+        Args:
+            running: How long others have run so far that are to be counted too, as if they ended now. The slow ones
+                of a kind end last: without them the first p99 is that of the quick ones alone.
+        """
         if self.total < ENOUGH:
             return None
-        rank = math.ceil(0.99 * self.total)
-        for bucket in sorted(self._counts):
-            rank -= self._counts[bucket]
+        counts = self._counts
+        if running:
+            counts = Counter(counts)
+            counts.update(map(_bucket, running))
+        rank = math.ceil(0.99 * (self.total + len(running)))
+        for bucket in sorted(counts):
+            rank -= counts[bucket]
             if rank <= 0:
                 return float(2.0 ** (bucket / _STEPS))
         return None  # not reached
@@ -65,8 +79,30 @@ class History:
                 if len(self._kinds) >= MAX_KINDS:
                     continue
                 durations = self._kinds[queue, series.name] = Durations()
-            durations.add(settled_at - taken_at)
+            durations.add(settled_at - taken_at, taken_at)
 
     def of(self, queue: str, name: str) -> Durations | None:
         """Return the run times of the jobs *name* of *queue*; None where none has ended."""
         return self._kinds.get((queue, name))
+
+
+def stalled(running: Sequence[float], ended: Iterable[float]) -> int:
+    """Return how many of the jobs that run for long do so because something has changed, and not since their kind does.
+
+    Of those that were taken since it changed more run than have ended. Where one job of fifty is slow by nature, many
+    quick ones that were taken after it have ended.
+
+    Args:
+        running: When they were taken, in that order.
+        ended: When jobs that have ended of late were taken.
+    """
+    most = 0
+    for number, taken_at in enumerate(sorted(ended, reverse=True)):  # so many were taken later, and have ended
+        since = len(running) - bisect_right(running, taken_at)
+        if since > number:
+            most = max(most, since)
+    return most
+
+
+def _bucket(seconds: float) -> int:
+    return math.ceil(math.log2(max(seconds, LEAST)) * _STEPS)

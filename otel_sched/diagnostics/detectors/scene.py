@@ -10,8 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ..._core.finding import Finding, FindingKind
+from ..._core.finding import Finding, FindingKind, count
 from ..._core.job import Job
+from ..stacks import suspended
+from ..waits import WaitKind, place
 from .blocked import puts_into
 from .following import Follower
 from .history import History
@@ -46,6 +48,10 @@ class Scene:
         self.knowledge = knowledge
         self.follower = followers
         """Returns what was noted of the jobs of a queue, for its ledger."""
+        self.books: dict[str, list[Callable[[], Any]]] = defaultdict(list)
+        """For each name, the ledgers of the queues that are called so, weakly."""
+        self.getters: dict[int, weakref.ref[Any]] = {}
+        """For the id() of each future that waits for an item: the ledger of the empty queue."""
         self.putters: dict[int, int] = {}
         """For the id() of each future that waits for room: the id() of the full queue's ledger."""
         self.blocked: dict[int, list[frozenset[int] | None]] = defaultdict(list)
@@ -59,12 +65,28 @@ class Scene:
         self._allow = allow
 
     def see_queue(self, ledger: Any) -> None:
-        """Note who waits for room in a full queue."""
-        queue = ledger.queue()
-        if queue is not None and ledger.capacity is not None and queue._putters and queue.full():
+        """Note who waits for an item, or for room in a full queue."""
+        queue, ref = ledger.queue(), weakref.ref(ledger)
+        self.books[ledger.name].append(ref)
+        if queue is None:
+            return
+        for future in queue._getters:
+            self.getters[id(future)] = ref
+        if ledger.capacity is not None and queue._putters and queue.full():
             self.blocked[id(ledger)] = []
             for future in queue._putters:
                 self.putters[id(future)] = id(ledger)
+
+    def waits_at(self, task: asyncio.Task[Any]) -> Any:
+        """Return the ledger of the queue in whose get() *task* waits; None for one that waits elsewhere."""
+        ref = self.getters.get(id(getattr(task, "_fut_waiter", None)))
+        if ref is None or ref in self.knowledge.takers.get(task, ()):
+            return None if ref is None else ref()
+        # The future of the begin of the look may be gone, and its id() that of another: the frames know.
+        found = place(*suspended(task.get_coro()))
+        ledger = ref()
+        waits = found is not None and found.kind is WaitKind.QUEUE_GET
+        return ledger if waits and getattr(found.on, "_otel_ledger", None) is ledger else None  # type: ignore[union-attr]
 
     def see_task(self, seat: Seat) -> None:
         """Note what a task works on, takes from, and is blocked by."""
@@ -86,6 +108,10 @@ class Scene:
         new = tuple([ref for each in seat.ledgers() if (ref := weakref.ref(each)) not in known])
         if new:
             known = self.knowledge.takers[seat.task] = known + new
+            for each in new:
+                follower = self.follower(each())
+                if follower is not None:
+                    follower.ends.mind(seat.task)
         for each in known:
             ledger = each()
             if ledger is not None:
@@ -101,7 +127,8 @@ class Scene:
         return sorted([task for task in tasks if not task.done()], key=lambda task: task is not own)
 
     def allowed(self, kind: FindingKind, queue: str, name: str) -> int | None:
-        """Return how many findings like this were held back, or None to hold this one back too."""
+        """Count a finding; return how many like it were held back, or None to hold this one back too."""
+        count(kind, queue)
         return self._allow((kind.value, queue, name))
 
 

@@ -15,10 +15,15 @@ from ..._core.runner import Worker, worker_of
 class Seat:
     """An asyncio task that takes jobs, or was started in one. It lives for one step of a look, and holds the task."""
 
-    __slots__ = ("consumer", "job", "ref", "task", "weak", "worker")
+    __slots__ = ("consumer", "job", "ref", "task", "waits_at", "weak", "worker")
 
     def __init__(
-        self, task: asyncio.Task[Any], ref: "weakref.ref[Job[Any]] | None", consumer: Any, worker: Worker | None
+        self,
+        task: asyncio.Task[Any],
+        ref: "weakref.ref[Job[Any]] | None",
+        consumer: Any,
+        worker: Worker | None,
+        waits_at: Any,
     ) -> None:
         self.task = task
         self.weak: Callable[[], asyncio.Task[Any] | None] = _nothing
@@ -28,12 +33,14 @@ class Seat:
         self.consumer: Consumer | None = consumer
         """The consumer that it is, or that one of those was in which it was started."""
         self.worker = worker
+        self.waits_at = waits_at
+        """The books of the queue in whose get() it waits: that makes it a consumer, before its first job too."""
         self.job: Job[Any] | None = worker.job if worker is not None else None if ref is None else ref()
 
     @property
     def takes(self) -> bool:
         """Whether it takes jobs itself, so that the job of its context is its own and not inherited."""
-        if self.worker is not None:
+        if self.worker is not None or self.waits_at is not None:
             return True
         return self.consumer is not None and self.consumer.task() is self.task
 
@@ -41,10 +48,10 @@ class Seat:
         """Return the books of the queues that it is known to take from."""
         if self.worker is not None:
             return [self.worker.broker.ledger]
-        if self.consumer is None or not self.takes:
-            return []
-        found = [] if self.consumer.ledger is None else [self.consumer.ledger]
-        return found + [job.ledger for job in self.consumer.jobs if job.ledger is not self.consumer.ledger]
+        found, consumer = [self.waits_at], self.consumer
+        if consumer is not None and consumer.task() is self.task:
+            found += [consumer.ledger, *(job.ledger for job in consumer.jobs)]
+        return [each for each in dict.fromkeys(found) if each is not None]
 
     def name(self) -> str:
         """Return the task's name and its coroutine function, as a reader would look for them."""
@@ -55,13 +62,15 @@ def _nothing() -> None:
     return None
 
 
-def seat_of(task: asyncio.Task[Any]) -> Seat | None:
-    """Return *task* as a Seat; None for one that has nothing to do with jobs."""
+def seat_of(task: asyncio.Task[Any], waits_at: Any = None) -> Seat | None:
+    """Return *task*, which waits in get() of the queue with the books *waits_at*, as a Seat.
+
+    None for one that has nothing to do with jobs.
+    """
     context = _context_of(task)
     ref, consumer, worker = context.get(current), context.get(here), worker_of(task)
-    if ref is None and worker is None and (consumer is None or consumer.task() is not task):
-        return None
-    return Seat(task, ref, consumer, worker)
+    own = worker is not None or waits_at is not None or (consumer is not None and consumer.task() is task)
+    return Seat(task, ref, consumer, worker, waits_at) if own or ref is not None else None
 
 
 def task_words(task: asyncio.Task[Any]) -> str:

@@ -30,17 +30,31 @@ class Steady:
         self._patience = patience
         self._seen: WeakKeyDictionary[Any, _Entry] = WeakKeyDictionary()
 
-    def holds(self, subject: Any, state: object, now: float) -> float | None:
-        """Return for how many seconds *subject* has been in *state*, once, when it is long enough; else None."""
+    def holds(self, subject: Any, state: object, now: float, times: int = 1) -> float | None:
+        """Return for how many seconds *subject* has been in *state*, once, when it is long enough; else None.
+
+        Args:
+            subject: What is looked at.
+            state: What it is like; when it changes, all begins anew.
+            now: The time of the look.
+            times: How many times as patient to be, where it may well be in order.
+        """
+        seconds = self.lasts(subject, state, now, times)
+        entry = self._seen[subject]
+        if seconds is None or entry.told:
+            return None
+        entry.told = True
+        return seconds
+
+    def lasts(self, subject: Any, state: object, now: float, times: int = 1) -> float | None:
+        """Return the same, but at every look."""
         entry = self._seen.get(subject)
         if entry is None or entry.state != state:
             self._seen[subject] = _Entry(state, now)
             return None
         entry.looks += 1
-        if entry.told or entry.looks < LOOKS or now - entry.since < self._patience:
-            return None
-        entry.told = True
-        return now - entry.since
+        seconds = now - entry.since
+        return None if entry.looks < LOOKS or seconds < self._patience * times else seconds
 
     def over(self, subject: Any) -> None:
         """Forget *subject*: nothing is wrong with it. What comes after that is a new occurrence."""

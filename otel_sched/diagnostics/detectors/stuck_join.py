@@ -1,18 +1,20 @@
-"""Floor 5: somebody awaits join(), and what is unfinished can never be settled."""
+"""Floor 5: somebody awaits join(), and what is unfinished can never be settled, or not by anybody who is known."""
 
+import logging
 from typing import Any, NamedTuple
 
 from ..._core.finding import FindingKind
-from ..._core.job import DropReason
 from ..._core.ledger import LEASED
 from .following import Follower
+from .lost_items import lost_without_doubt, lost_words
 from .scene import Detector, Found, Scene, found
 from .seat import task_words, waiting_tasks
 from .steady import Steady
 from .trail import timed, trail
+from .words import counted, listed
 
-NAMED = 3
-"""How many takes and tasks a sentence names before it counts them."""
+LATE = 2
+"""How many times as patient to be where nobody has ever taken anything: the consumers may be about to start."""
 
 
 class Join(NamedTuple):
@@ -35,10 +37,10 @@ class Join(NamedTuple):
 
 
 def why_stuck(join: Join) -> str:
-    """Return why a join() can never return, in a word, or "" where it can as far as is known.
+    """Return why a join() does not return, in a word, or "" where it will as far as is known.
 
     "lost": more is unfinished than waits, is worked on, or may be. "idle": all that was taken is held by consumers that
-    wait for more. "nobody": items wait and no consumer is left.
+    wait for more. "nobody": items wait and no consumer is left. "never": nor was there ever one.
     """
     if join.unfinished <= 0:
         return ""
@@ -48,8 +50,8 @@ def why_stuck(join: Join) -> str:
         return ""
     if join.open and not join.waiting:
         return "idle"
-    if join.waiting and not join.takers and not join.open and join.taken:
-        return "nobody"
+    if join.waiting and not join.takers and not join.open:
+        return "nobody" if join.taken else "never"
     return ""
 
 
@@ -73,20 +75,22 @@ class StuckJoin(Detector):
             self._steady.over(ledger)
             return []
         moved = () if why == "lost" else (ledger.put, join.taken, join.unfinished)
-        seconds = self._steady.holds(ledger, (why, moved), scene.now)
+        seconds = self._steady.holds(ledger, (why, moved), scene.now, LATE if why == "never" else 1)
         held = None if seconds is None else scene.allowed(FindingKind.STUCK_JOIN, ledger.name, why)
-        if held is None:
+        if seconds is None or held is None:
             return []
         place, stack = trail(joiners[0])
-        who = ", ".join(task_words(task) for task in joiners[:NAMED])
-        where = f", at {place}" if place else ""
-        sentence = f"join() of queue {ledger.name!r} cannot finish (awaited by {who}{where}): "
-        sentence += _because(why, join, scene, ledger, follower)
-        facts: dict[str, str | int | float | bool] = {"reason": why, "joiners": len(joiners), "for": seconds or 0.0}
+        certain = why == "lost" and not join.unclear and lost_without_doubt(follower)
+        sentence = (
+            f"join() of queue {ledger.name!r} {'cannot finish' if certain else 'does not return'} (awaited by "
+            f"{listed([task_words(task) for task in joiners], ', ')}{f', at {place}' if place else ''}): "
+            + _because(why, join, scene, ledger, follower)
+        )
+        facts: dict[str, str | int | float | bool] = {"reason": why, "joiners": len(joiners), "for": seconds}
         facts |= {key: value for key, value in join._asdict().items() if key != "taken"}
-        return [
-            found(FindingKind.STUCK_JOIN, sentence, queue=ledger.name, held=held, facts=facts, stack=stack, level=40)
-        ]
+        level = logging.ERROR if certain else logging.WARNING
+        kind = FindingKind.STUCK_JOIN
+        return [found(kind, sentence, queue=ledger.name, held=held, facts=facts, stack=stack, level=level)]
 
 
 def _join(scene: Scene, ledger: Any, queue: Any, follower: Follower) -> Join:
@@ -126,47 +130,35 @@ def _owner(job: Any) -> list[Any]:
 
 
 def _because(why: str, join: Join, scene: Scene, ledger: Any, follower: Follower) -> str:
-    advice = "Call task_done() in a `finally:` round the work on each item."
-    if why == "nobody":
+    items = counted(join.waiting, "item") + (" waits" if join.waiting == 1 else " wait")
+    if why == "never":
         return (
-            f"{join.waiting} items wait in it and no consumer is left. Start consumers, and see what ended the last: "
-            f"{_ends(follower) or 'nothing is known of it'}."
+            f"{items} in it, and nobody has taken any so far. Start consumers before join() is awaited: it only waits "
+            "for them."
+        )
+    if why == "nobody":
+        ends = follower.ends.words()
+        return (
+            f"{items} in it, and nobody takes from it now. "
+            + (f"Of its consumers, {listed(ends)}. " if ends else "")
+            + "Unless another one is about to come, start one; and catch what one item raises."
         )
     if why == "idle":
-        who: dict[str, int] = {}
-        for job in ledger.open:
-            for task in _owner(job):
-                who[task_words(task)] = who.get(task_words(task), 0) + 1
-        return (
-            f"{join.open} items were taken and never had a task_done(); those who took them wait for more: "
-            f"{_listed([f'{task} has {count}' for task, count in who.items()])}. {advice}"
-        )
-    lost = join.unfinished - join.waiting - join.open - join.unclear
-    cleared = ledger.dropped.get(DropReason.CLEARED.value, 0)
-    ends = _ends(follower)
+        return _idle_words(join.open, ledger)
     takers = [task_words(task) for ref in scene.takers.get(id(ledger), ()) if (task := ref()) is not None]
-    said = f"{lost} of {join.unfinished} unfinished items have left the queue and never had a task_done()"
-    if ends:
-        said += f"; taken by {ends}"
-    elif takers:
-        said += f"; its consumers: {_listed(takers)}"
-    if cleared:
-        said += f"; {cleared} items were removed through queue._queue, which needs a task_done() for each"
-    if join.waiting and not join.takers and not join.unclear:
-        said += f"; {join.waiting} more wait, and no consumer is left: catch what one item raises"
-    return f"{said}. {advice}"
+    left = join.waiting if not join.takers and not join.unclear else 0
+    lost = join.unfinished - join.waiting - join.open - join.unclear
+    return lost_words(lost, join.unfinished, left, takers, ledger, follower)
 
 
-def _ends(follower: Follower) -> str:
-    return _listed(
-        [
-            f"asyncio task {stray.task!r} ({stray.name}, job {stray.job}), which ended"
-            + (f" with {stray.error}" if stray.error else "")
-            for stray in follower.strays
-        ]
+def _idle_words(number: int, ledger: Any) -> str:
+    who: dict[str, int] = {}
+    for job in ledger.open:
+        for task in _owner(job):
+            who[task_words(task)] = who.get(task_words(task), 0) + 1
+    taken = counted(number, "item") + (" was taken and has" if number == 1 else " were taken and have")
+    return (
+        f"{taken} had no task_done() so far; those who took them wait for more: "
+        f"{listed([f'{task} has {count}' for task, count in who.items()])}. Call task_done() in a `finally:` round the "
+        "work on each item; where a thread, or another task, does that work, there."
     )
-
-
-def _listed(words: list[str]) -> str:
-    more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
-    return "; ".join(words[:NAMED]) + more

@@ -7,7 +7,10 @@ from ..._core.finding import FindingKind
 from .scene import Detector, Found, Scene, found
 from .seat import Seat
 from .steady import Steady
-from .trail import trail
+from .trail import timed, trail
+
+DRAINING = 3
+"""How many times as patient to be with one that never waits: it may get through what is left, and end then."""
 
 
 def goes_on(idle: bool, before: object, now: object) -> bool:
@@ -26,11 +29,13 @@ def goes_on(idle: bool, before: object, now: object) -> bool:
 class _Cancelled:
     """A consumer that was seen to be cancelled."""
 
-    __slots__ = ("requests", "was_at")
+    __slots__ = ("has_waited", "requests", "was_at")
 
     def __init__(self, requests: int, was_at: object) -> None:
         self.requests = requests
         self.was_at = was_at
+        self.has_waited = False
+        """Whether it was seen to wait for new jobs: one that drains its queue takes what is there."""
 
 
 class SwallowedCancellation(Detector):
@@ -54,31 +59,35 @@ class SwallowedCancellation(Detector):
         if known is None or known.requests != requests:
             self._cancelled[task] = known = _Cancelled(requests, at)
         idle = _idle(seat)
+        known.has_waited |= idle
         if not goes_on(idle, known.was_at, at):
             return []
-        seconds = self._steady.holds(task, requests, scene.now)
+        seconds = self._steady.holds(task, requests, scene.now, 1 if known.has_waited else DRAINING)
         if seconds is None:
             return []
         queue = next((ledger.name for ledger in seat.ledgers()), "")
         held = scene.allowed(FindingKind.SWALLOWED_CANCELLATION, queue, task.get_name())
-        return [] if held is None else [_told(seat, queue, idle, seconds, held)]
+        return [] if held is None else [_told(seat, queue, idle, known.has_waited, seconds, held)]
 
 
-def _told(seat: Seat, queue: str, idle: bool, seconds: float, held: int) -> Found:
+def _told(seat: Seat, queue: str, idle: bool, has_waited: bool, seconds: float, held: int) -> Found:
     place, stack = trail(seat.task)
+    cause = "an `except` or `finally` in it swallows CancelledError"
     sentence = (
         f"Asyncio task {seat.name()} was cancelled and goes on "
         + ("waiting for jobs" if idle else "with other jobs")
         + (f" of queue {queue!r}" if queue else "")
         + (f", in {place}" if place else "")
-        + f"; it has done so for {seconds:.3g} s. An `except` or `finally` in it swallows CancelledError: "
-        "let it pass, or call task.uncancel() where it is meant."
+        + f"; it has done so for {seconds:.3g} s. "
+        + (f"A{cause[1:]}" if has_waited else f"Unless it finishes on purpose what is left in the queue, {cause}")
+        + ": let it pass, or call task.uncancel() where it is meant."
     )
     facts: dict[str, str | int | float | bool] = {
         "task": seat.task.get_name(),
         "cancel_requests": seat.task.cancelling(),
         "since": seconds,
         "idle": idle,
+        "has_waited": has_waited,
     }
     job = seat.job if seat.job is not None and seat.job.outcome is None else None
     kind = FindingKind.SWALLOWED_CANCELLATION
@@ -86,9 +95,9 @@ def _told(seat: Seat, queue: str, idle: bool, seconds: float, held: int) -> Foun
 
 
 def _idle(seat: Seat) -> bool:
-    """Say whether a consumer waits in get() of a queue that it takes from."""
+    """Say whether a consumer waits for new jobs, and for as long as it takes."""
     future = getattr(seat.task, "_fut_waiter", None)
     if future is None:
         return False
     queues = (ledger.queue() for ledger in seat.ledgers())
-    return any(future in getattr(queue, "_getters", ()) for queue in queues)
+    return any(future in getattr(queue, "_getters", ()) for queue in queues) and not timed(seat.task)

@@ -6,7 +6,7 @@ import traceback
 from types import CoroutineType, FrameType, MethodType
 from typing import Any
 
-from ..stacks import suspended
+from ..stacks import plain_name, suspended
 
 
 def trail(task: asyncio.Task[Any] | None) -> tuple[str, str]:
@@ -17,7 +17,7 @@ def trail(task: asyncio.Task[Any] | None) -> tuple[str, str]:
     if not frames:
         return "", ""
     at = _own(frames)
-    name = at.f_code.co_qualname.rpartition("<locals>.")[2]
+    name = plain_name(at.f_code.co_qualname)
     return f"{name}() at {at.f_code.co_filename}:{at.f_lineno}", stack_text(frames)
 
 
@@ -27,7 +27,12 @@ def stack_text(frames: list[FrameType]) -> str:
     Locals are not looked at: that would keep them.
     """
     frames = [each for each in frames if not _is_ours(each)] or frames
-    summary = traceback.StackSummary.extract(((each, each.f_lineno or 0) for each in frames), limit=None)
+    summary = traceback.StackSummary.from_list(
+        [
+            traceback.FrameSummary(each.f_code.co_filename, each.f_lineno or 0, plain_name(each.f_code.co_qualname))
+            for each in frames
+        ]
+    )
     return "Stack, most recent call last:\n" + "".join(summary.format()).rstrip("\n")
 
 

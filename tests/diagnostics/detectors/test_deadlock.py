@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from otel_sched import WorkerPool
 from otel_sched._core.finding import FindingKind
 from otel_sched.diagnostics.detectors.deadlock import deadlocked
+from otel_sched.diagnostics.detectors.following import Follower
+from otel_sched.testing import wait_until
 from tests.conftest import ARun
 from tests.support.detecting import KINDS, detecting, ended, make_queue
 
@@ -215,3 +217,39 @@ def test_it_is_told_again_when_it_comes_again(arun: ARun) -> None:
             await ended(producer, consumer)
 
     arun(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_silent_where_somebody_of_whom_nothing_is_known_has_taken(
+    arun: ARun, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever took before the detectors began may take again, and end what looks like a deadlock."""
+    monkeypatch.setattr(Follower, "unclear", lambda self, ledger: 1)
+
+    async def main() -> None:
+        queue = make_queue(kind, 2)
+        async with detecting() as watch:
+            consumers = [asyncio.create_task(resubmit(queue, queue)) for _ in range(2)]
+            producer = asyncio.create_task(produce(queue, 10))
+            await wait_until(lambda: len(queue._putters) == 3, description="all of them to wait for room")
+            await watch.none()
+            await ended(producer, *consumers)
+
+    arun(main())
+
+
+def test_a_long_pipeline_that_is_behind_is_looked_at_in_no_time() -> None:
+    """Each queue waits for the next, and the last can go on: a queue and a step for each, not for each pair."""
+    steps = 0
+
+    class Counted(frozenset[int]):
+        def __le__(self, other: Any) -> bool:
+            nonlocal steps
+            steps += 1
+            return super().__le__(other)
+
+    stages = 1000
+    pipeline: dict[int, list[frozenset[int] | None]] = {n: [Counted({n + 1})] for n in range(stages)}
+    assert deadlocked({**pipeline, stages: [None]}) == []
+    assert steps <= 2 * stages
+    assert deadlocked({**pipeline, stages: [frozenset({0})]}) == [frozenset(range(stages + 1))]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from otel_sched._core.job import Outcome
 from otel_sched._core.ledger import Series
-from otel_sched.diagnostics.detectors.history import ENOUGH, FORGET, MAX_KINDS, Durations, History
+from otel_sched.diagnostics.detectors.history import ENOUGH, FORGET, MAX_KINDS, Durations, History, stalled
 
 SECONDS = st.floats(1e-5, 1e5)
 
@@ -32,6 +32,33 @@ def test_of_too_few_runs_nothing_is_said(runs: list[float]) -> None:
     for seconds in runs:
         durations.add(seconds)
     assert durations.p99() is None
+
+
+@given(st.lists(SECONDS, min_size=ENOUGH, max_size=2 * ENOUGH), st.lists(SECONDS, max_size=ENOUGH))
+def test_those_that_run_count_as_if_they_ended_now(runs: list[float], running: list[float]) -> None:
+    """The p99 of both together is that of a history in which all have ended."""
+    some, all_of_them = Durations(), Durations()
+    for seconds in runs:
+        some.add(seconds)
+    for seconds in runs + running:
+        all_of_them.add(seconds)
+    assert some.p99(running) == all_of_them.p99()
+    assert some.total == len(runs)
+
+
+@given(st.lists(st.integers(0, 50), unique=True), st.sets(st.integers(0, 50)))
+def test_jobs_hang_since_a_change_if_more_run_than_have_ended_of_those_taken_since(
+    taken: list[int], ended: set[int]
+) -> None:
+    """There is such an instant, just after one of those that have ended was taken."""
+    running = sorted(set(taken) - ended)
+    found = stalled([float(each) for each in running], [float(each) for each in ended])
+    since = [
+        sum(each > change for each in running)
+        for change in ended
+        if sum(each > change for each in running) > sum(each > change for each in ended)
+    ]
+    assert found == max(since, default=0)
 
 
 def test_it_follows_a_change() -> None:

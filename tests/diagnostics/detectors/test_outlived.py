@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import logging
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from otel_sched import WorkerPool
 from otel_sched._core.finding import FindingKind
 from otel_sched._core.job import Job, Outcome
-from otel_sched.diagnostics.detectors.outlived import outlives
+from otel_sched.diagnostics.detectors.outlived import level_of, outlives
 from tests.conftest import ARun
 from tests.support.detecting import KINDS, detecting, ended, make_queue
 
@@ -23,6 +24,13 @@ def test_only_an_inherited_job_that_is_over_is_outlived(takes: bool, inherited: 
     job.outcome = outcome
     assert outlives(takes, inherited, job) is (inherited and not takes and outcome is not None)
     assert outlives(takes, inherited, None) is (inherited and not takes)
+
+
+@given(st.integers(1, 1000), st.integers(1, 1000))
+def test_many_that_many_jobs_have_left_are_a_leak(tasks: int, jobs: int) -> None:
+    """One client with many connections is none, and nor are a few clients."""
+    leak = tasks >= 5 and jobs > 1
+    assert level_of(tasks, jobs) == (logging.WARNING if leak else logging.INFO)
 
 
 async def forever() -> None:
@@ -53,6 +61,8 @@ def test_a_task_that_nobody_awaits(arun: ARun, kind: str) -> None:
             assert "consume) and still runs" in finding.sentence
             assert f"it waits in forever() at {__file__}:" in finding.sentence
             assert "create_future()" in finding.stack
+            assert finding.level == logging.INFO, "one that stays is rarely a problem"
+            assert "create_task(..., context=contextvars.Context())" in finding.sentence
             await ended(consumer, *left)
 
     arun(main())
@@ -143,5 +153,72 @@ def test_tasks_that_were_not_started_in_the_job(arun: ARun, kind: str) -> None:
             await watch.none()
             assert len(tasks) == 4
             await ended(*tasks)
+
+    arun(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_leak_is_told_when_it_has_doubled(arun: ARun, kind: str) -> None:
+    """One line for all tasks of a kind, with their number; not one for each."""
+
+    async def main() -> None:
+        queue = make_queue(kind)
+        left: list[asyncio.Task[None]] = []
+
+        async def leaks(_: int) -> None:
+            left.append(asyncio.create_task(forever(), name=f"left-{len(left)}"))
+
+        async def leak(number: int) -> None:
+            for _ in range(number):
+                queue.put_nowait(0)
+            await queue.join()
+            await watch.looks(12)
+
+        async with detecting(patience=0.0) as watch, WorkerPool(queue, leaks, workers=1):
+            await leak(6)
+            await watch.one(FindingKind.OUTLIVED)
+            await leak(5)
+            finding = await watch.one(FindingKind.OUTLIVED)
+            assert "6 asyncio tasks (forever) were started in 6 jobs of queue 'orders' (" in finding.sentence
+            assert "leaks) and still run" in finding.sentence
+            assert f"; '{finding.facts['task']}' waits in forever() at {__file__}:" in finding.sentence
+            assert finding.level == logging.WARNING
+            await leak(1)
+            first, second = watch.recorder.of(FindingKind.OUTLIVED)
+            assert (first.facts["tasks"], second.facts["tasks"], second.facts["jobs"]) == (6, 12, 12)
+            assert "when this was last told there were 6" in second.sentence
+            await ended(*left)
+
+    arun(main())
+
+
+def test_the_tasks_of_one_client(arun: ARun) -> None:
+    """All are of the job that opened it: one line, and no alarm; again and again new connections are none either."""
+
+    async def main() -> None:
+        queue = make_queue("drop-in")
+        opened, wanted = list[asyncio.Task[None]](), asyncio.Queue[int]()
+
+        async def serve() -> None:
+            while True:
+                for _ in range(await wanted.get()):
+                    opened.append(asyncio.create_task(forever()))
+
+        async def opens(_: int) -> None:
+            opened.append(asyncio.create_task(serve()))
+
+        async with detecting(patience=0.0) as watch, WorkerPool(queue, opens, workers=1):
+            queue.put_nowait(0)
+            await watch.looks(12)
+            for _ in range(3):
+                wanted.put_nowait(7)
+                await watch.looks(12)
+                await ended(*opened[1:])
+                del opened[1:]
+                await watch.looks(2)
+            server, connections = watch.recorder.of(FindingKind.OUTLIVED)
+            assert (server.level, connections.level) == (logging.INFO, logging.INFO)
+            assert "7 asyncio tasks (forever) were started in 1 job of queue 'orders'" in connections.sentence
+            await ended(*opened)
 
     arun(main())

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from otel_sched import Queue, WorkerPool
 from otel_sched._core.finding import FindingKind
-from otel_sched.diagnostics.detectors.slow_job import limit
+from otel_sched.diagnostics.detectors.slow_job import DOUBT, limit
+from otel_sched.testing import wait_until
 from tests.conftest import ARun
 from tests.support.detecting import KINDS, detecting, ended, make_queue
 
@@ -70,7 +71,7 @@ def test_a_job_far_beyond_its_p99(arun: ARun, kind: str) -> None:
             shop.clock.now += 5.6
             finding = await watch.one(FindingKind.SLOW_JOB)
             assert "has been running for 5.6 s in asyncio task 'worker-1' (Shop.consume)" in finding.sentence
-            assert "99 of 100 such jobs take 1 s at most" in finding.sentence
+            assert "of the last 100 such jobs that have ended, 99 of 100 took 1 s at most" in finding.sentence
             assert f"It waits in Shop.charge() at {__file__}:" in finding.sentence
             assert "await self.gate.wait()" in finding.stack
             assert finding.facts["job"] == "Shop.consume"
@@ -179,5 +180,101 @@ def test_a_consumer_that_waits_for_its_next_job_runs_none(arun: ARun) -> None:
             shop.clock.now += 1000.0
             await watch.none()
             await ended(*consumers)
+
+    arun(main())
+
+
+class Crowd:
+    """Jobs of one kind by several consumers: every so many takes until its gate opens, the others a moment."""
+
+    def __init__(self, consumers: int) -> None:
+        self.clock = Hand()
+        self.queue = make_queue("drop-in", clock=self.clock)
+        self.gate = asyncio.Event()
+        self.consumers = [asyncio.create_task(self.consume()) for _ in range(consumers)]
+
+    async def consume(self) -> None:
+        while True:
+            if await self.queue.get():
+                await self.gate.wait()
+            self.clock.now += 0.001
+            self.queue.task_done()
+
+    async def take(self, items: list[bool]) -> None:
+        """Have all of *items* taken, the quick ones done too."""
+        for item in items:
+            self.queue.put_nowait(item)
+            await wait_until(lambda: not self.queue.qsize(), description="the item to be taken")
+            await asyncio.sleep(0)
+
+
+ONE_OF_FORTY = ([False] * 39 + [True]) * 6
+
+
+def test_those_that_run_are_part_of_their_kind_before_the_first_slow_one_has_ended(arun: ARun) -> None:
+    """Near miss: one job of forty is slow by nature, and of those that have ended so far not one was."""
+
+    async def main() -> None:
+        async with detecting() as watch:
+            crowd = Crowd(8)
+            await crowd.take(ONE_OF_FORTY)
+            await watch.looks(2)
+            crowd.clock.now += 2.0
+            await watch.none()
+            assert len(crowd.queue._otel_ledger.open) == 6
+            await ended(*crowd.consumers)
+
+    arun(main())
+
+
+def test_two_of_some_hundreds_say_nothing(arun: ARun) -> None:
+    """Near miss: less than one of a hundred, as far as has been seen; but what was seen is little."""
+
+    async def main() -> None:
+        async with detecting() as watch:
+            crowd = Crowd(3)
+            await crowd.take([False] * 110 + [True] + [False] * 90 + [True])
+            await watch.looks(2)
+            crowd.clock.now += 2.0
+            await watch.none()
+            await crowd.take([False] * 100)
+            await watch.none()
+            await crowd.take([False] * 400)
+            await wait_until(lambda: watch.recorder.findings, description="a finding, now that there are many")
+            await ended(*crowd.consumers)
+
+    arun(main())
+
+
+def test_one_that_is_slow_by_nature_is_slow_after_a_minute(arun: ARun) -> None:
+    """There is an end to the doubt: nobody waits for a hundred of them to end."""
+
+    async def main() -> None:
+        async with detecting() as watch:
+            crowd = Crowd(8)
+            await crowd.take(ONE_OF_FORTY)
+            await watch.looks(2)
+            crowd.clock.now += DOUBT + 1.0
+            await wait_until(lambda: watch.recorder.findings, description="a finding")
+            assert "99 of 100 took" in watch.recorder.findings[0].sentence
+            await ended(*crowd.consumers)
+
+    arun(main())
+
+
+def test_consumers_that_all_hang_at_once(arun: ARun) -> None:
+    """They are more than one of a hundred too; but nothing that was taken since the first of them has ended."""
+
+    async def main() -> None:
+        async with detecting() as watch:
+            crowd = Crowd(4)
+            await crowd.take([False] * 150 + [True] * 4)
+            await watch.looks(2)
+            crowd.clock.now += 2.0
+            await wait_until(lambda: len(watch.recorder.findings) == 4, description="a finding for each")
+            await watch.looks()
+            assert {each.kind for each in watch.recorder.findings} == {FindingKind.SLOW_JOB}
+            assert len(watch.recorder.findings) == 4
+            await ended(*crowd.consumers)
 
     arun(main())

@@ -1,6 +1,9 @@
 """A join() is stuck when what is unfinished can never be settled, and not while somebody may settle it."""
 
 import asyncio
+import gc
+import logging
+import weakref
 from typing import Any
 
 import pytest
@@ -67,9 +70,10 @@ def test_a_consumer_that_forgets_task_done_after_an_error(arun: ARun, kind: str)
                 queue.put_nowait(number)
             joiner = await joined(queue)
             finding = await watch.one(FindingKind.STUCK_JOIN)
-            assert "join() of queue 'orders' cannot finish (awaited by 'drainer' (" in finding.sentence
+            assert finding.level == logging.WARNING, "somebody else may have them"
+            assert "join() of queue 'orders' does not return (awaited by 'drainer' (" in finding.sentence
             assert "drain() at" in finding.sentence
-            assert "2 items were taken and never had a task_done()" in finding.sentence
+            assert "2 items were taken and have had no task_done() so far" in finding.sentence
             assert "'worker-1' (" in finding.sentence
             assert "consume) has 2" in finding.sentence
             assert "await queue.join()" in finding.stack
@@ -103,7 +107,9 @@ def test_a_consumer_that_died_with_an_item(arun: ARun, kind: str) -> None:
             queue.put_nowait(2)
             joiner = await joined(queue)
             finding = await watch.one(FindingKind.STUCK_JOIN)
-            assert "1 of 2 unfinished items have left the queue and never had a task_done()" in finding.sentence
+            assert finding.level == logging.ERROR
+            assert "join() of queue 'orders' cannot finish" in finding.sentence
+            assert "1 of 2 unfinished items has left the queue and never had a task_done()" in finding.sentence
             assert "taken by asyncio task 'worker-1' (" in finding.sentence
             assert "which ended with ValueError" in finding.sentence
             assert isinstance(dead.exception(), ValueError)
@@ -130,7 +136,7 @@ def test_the_last_consumer_died_with_an_item(arun: ARun, kind: str) -> None:
             await asyncio.wait([dead])
             joiner = await joined(queue)
             finding = await watch.one(FindingKind.STUCK_JOIN)
-            assert "1 of 3 unfinished items have left the queue and never had a task_done()" in finding.sentence
+            assert "1 of 3 unfinished items has left the queue and never had a task_done()" in finding.sentence
             assert "; 2 more wait, and no consumer is left: catch what one item raises. Call task" in finding.sentence
             assert isinstance(dead.exception(), ValueError)
             await ended(joiner)
@@ -155,7 +161,155 @@ def test_items_that_wait_when_no_consumer_is_left(arun: ARun, kind: str) -> None
             await asyncio.create_task(once())
             joiner = await joined(queue)
             finding = await watch.one(FindingKind.STUCK_JOIN)
-            assert "2 items wait in it and no consumer is left" in finding.sentence
+            assert "2 items wait in it, and nobody takes from it now" in finding.sentence
+            assert finding.level == logging.WARNING, "a supervisor may start another one"
+            await ended(joiner)
+
+    arun(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_how_the_last_consumer_ended_is_told_though_it_had_settled_its_job(arun: ARun, kind: str) -> None:
+    """It raised with a task_done() in its `finally:`, and is long gone; a supervisor may start another one."""
+
+    async def main() -> None:
+        queue = make_queue(kind)
+
+        async def fails() -> None:
+            await queue.get()
+            try:
+                raise OSError("database away")
+            finally:
+                queue.task_done()
+
+        async with detecting() as watch:
+            queue.put_nowait(1)
+            queue.put_nowait(2)
+            await asyncio.gather(asyncio.create_task(fails(), name="worker-1"), return_exceptions=True)
+            joiner = await joined(queue)
+            finding = await watch.one(FindingKind.STUCK_JOIN)
+            assert finding.level == logging.WARNING
+            assert (
+                "1 item waits in it, and nobody takes from it now. Of its consumers, 'worker-1' (" in finding.sentence
+            )
+            assert "fails) ended with OSError. Unless another one is about to come" in finding.sentence
+            await ended(joiner)
+
+    arun(main())
+
+
+def test_consumers_that_were_cancelled_are_told(arun: ARun) -> None:
+    """Looks saw them while they were alive; of many only some are named, and nothing of them is kept."""
+
+    async def main() -> None:
+        queue = make_queue("drop-in")
+
+        async def consume() -> None:
+            while True:
+                await queue.get()
+                queue.task_done()
+
+        async with detecting() as watch:
+            consumers = [asyncio.create_task(consume(), name=f"worker-{number}") for number in range(50)]
+            queue.put_nowait(1)
+            await watch.looks(2)
+            gone = [weakref.ref(each) for each in consumers]
+            await ended(*consumers)
+            del consumers
+            queue.put_nowait(1)
+            joiner = await joined(queue)
+            finding = await watch.one(FindingKind.STUCK_JOIN)
+            assert finding.sentence.count("was cancelled") == 3
+            gc.collect()
+            assert [each() for each in gone] == [None] * 50
+            await ended(joiner)
+
+    arun(main())
+
+
+def test_nobody_waits_for_the_end_of_consumers_after_stop(arun: ARun) -> None:
+    """Their callbacks are as they were."""
+
+    async def main() -> None:
+        queue = make_queue("drop-in")
+        consumer = asyncio.create_task(queue.get())
+        async with detecting() as watch:
+            await watch.looks(2)
+            during = len(consumer._callbacks)  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+        after = len(consumer._callbacks or ())  # type: ignore[attr-defined]
+        assert during - after == 1
+        await ended(consumer)
+
+    arun(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_items_that_nobody_has_ever_taken(arun: ARun, kind: str) -> None:
+    """The commonest error of all: the consumers were never started."""
+
+    async def main() -> None:
+        queue = make_queue(kind)
+        async with detecting() as watch:
+            queue.put_nowait(1)
+            joiner = await joined(queue)
+            finding = await watch.one(FindingKind.STUCK_JOIN)
+            assert finding.level == logging.WARNING
+            assert "does not return" in finding.sentence
+            assert "1 item waits in it, and nobody has taken any so far" in finding.sentence
+            await ended(joiner)
+
+    arun(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_consumer_that_may_have_handed_its_item_on(arun: ARun, kind: str) -> None:
+    """It returned: who has the item now may settle it, and does."""
+
+    async def main() -> None:
+        queue = make_queue(kind)
+
+        async def hands_on() -> None:
+            await queue.get()
+
+        async with detecting() as watch:
+            queue.put_nowait(1)
+            await asyncio.create_task(hands_on(), name="worker-1")
+            joiner = await joined(queue)
+            finding = await watch.one(FindingKind.STUCK_JOIN)
+            assert finding.level == logging.WARNING
+            assert "does not return" in finding.sentence
+            assert "1 of 1 unfinished item has left the queue and had no task_done() so far" in finding.sentence
+            assert "taken by asyncio task 'worker-1' (" in finding.sentence
+            assert "which has returned" in finding.sentence
+            queue.task_done()
+            await joiner
+
+    arun(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_consumer_that_was_cancelled_with_an_item(arun: ARun, kind: str) -> None:
+    """The next one takes what comes, but not what the first had."""
+
+    async def main() -> None:
+        queue = make_queue(kind)
+
+        async def consume() -> None:
+            while True:
+                await queue.get()
+                await asyncio.sleep(60)
+
+        async with detecting() as watch:
+            consumer = asyncio.create_task(consume(), name="worker-1")
+            queue.put_nowait(1)
+            await watch.looks(2)
+            await ended(consumer)
+            joiner = await joined(queue)
+            finding = await watch.one(FindingKind.STUCK_JOIN)
+            assert finding.level == logging.WARNING
+            assert "1 of 1 unfinished item has left the queue" in finding.sentence
+            assert "which was cancelled. Call task_done()" in finding.sentence
             await ended(joiner)
 
     arun(main())
@@ -171,7 +325,8 @@ def test_items_removed_behind_its_back(arun: ARun) -> None:
             queue._queue.clear()
             joiner = await joined(queue)
             finding = await watch.one(FindingKind.STUCK_JOIN)
-            assert "1 items were removed through queue._queue" in finding.sentence
+            assert "1 of 1 unfinished item has left the queue" in finding.sentence
+            assert "1 item was removed through queue._queue" in finding.sentence
             await ended(joiner)
 
     arun(main())

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from otel_sched import WorkerPool
 from otel_sched._core.finding import FindingKind
+from otel_sched.diagnostics.detectors import swallowed_cancellation
 from otel_sched.diagnostics.detectors.swallowed_cancellation import goes_on
 from tests.conftest import ARun
 from tests.support.detecting import KINDS, detecting, ended, make_queue
@@ -47,6 +48,7 @@ def test_a_bare_except_round_the_work(arun: ARun, kind: str) -> None:
             finding = await watch.one(FindingKind.SWALLOWED_CANCELLATION)
             assert "Asyncio task 'worker-1' (" in finding.sentence
             assert "consume) was cancelled and goes on waiting for jobs of queue 'orders'" in finding.sentence
+            assert "s. An `except` or `finally` in it swallows CancelledError: let it pass" in finding.sentence
             assert "await queue.get()" in finding.stack
             queue.put_nowait(2)
             await watch.looks(2)
@@ -84,6 +86,7 @@ def test_a_worker_of_a_pool_that_is_busy_again(arun: ARun, kind: str) -> None:
             gates[1].set()
             finding = await watch.one(FindingKind.SWALLOWED_CANCELLATION)
             assert "Asyncio task 'orders-0' (handle) was cancelled and goes on with other jobs" in finding.sentence
+            assert "Unless it finishes on purpose what is left in the queue, an `except`" in finding.sentence
             assert watch.recorder.jobs != [None]
             gates[2].set()
             await pool.stop()
@@ -150,5 +153,67 @@ def test_a_cancellation_that_was_taken_back_or_meant_for_a_block(arun: ARun, kin
             await watch.none()
             assert queue._unfinished_tasks == 0
             await ended(consumer)
+
+    arun(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("followed", [True, False])
+def test_a_consumer_that_never_had_a_job(arun: ARun, kind: str, followed: bool) -> None:
+    """It waits in get(), also from before the detectors began: that makes it a consumer."""
+
+    async def main() -> None:
+        queue = make_queue(kind)
+
+        async def consume() -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await queue.get()
+            await queue.get()
+
+        consumer = asyncio.create_task(consume(), name="worker-1")
+        if not followed:
+            await asyncio.sleep(0)
+        async with detecting() as watch:
+            await watch.looks(2)
+            consumer.cancel()
+            finding = await watch.one(FindingKind.SWALLOWED_CANCELLATION)
+            assert "Asyncio task 'worker-1' (" in finding.sentence
+            assert "was cancelled and goes on waiting for jobs of queue 'orders'" in finding.sentence
+            await ended(consumer)
+
+    arun(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_consumer_that_drains_its_queue(arun: ARun, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Near miss: it gets through what is left without waiting, for longer than patience, and ends."""
+    monkeypatch.setattr(swallowed_cancellation, "DRAINING", 10_000)  # a busy machine may take its time
+
+    async def main() -> None:
+        queue = make_queue(kind)
+
+        async def consume() -> None:
+            try:
+                while True:
+                    await queue.get()
+                    queue.task_done()
+            except asyncio.CancelledError:
+                while not queue.empty():
+                    await queue.get()
+                    await watch.looks(3)
+                    queue.task_done()
+                raise
+
+        async with detecting() as watch:
+            consumer = asyncio.create_task(consume())
+            queue.put_nowait(0)
+            await queue.join()
+            await watch.looks(2)
+            consumer.cancel()
+            for number in range(6):
+                queue.put_nowait(number)
+            await asyncio.wait([consumer])
+            assert not queue._unfinished_tasks
+            assert watch.recorder.findings == []
 
     arun(main())
