@@ -1,13 +1,14 @@
 """What watching an event loop costs: heartbeat, watchdog, the garbage collector's hook, and jobs being followed.
 
-On a busy loop the cost of the monitor is too small to be measured as it is. So the heart beats many times as often, the
-watchdog looks as many times as often, and what they take is divided by the number of beats. An idle loop is measured
-beside a bare timer with the same interval: most of what it pays is the machine's price for being woken up, on a virtual
-one many times that of the work.
+On a busy loop what a monitor takes is too little to show in the time of the work, so that the processor time of the
+beats and of the watchdog's thread is added up. An idle loop is measured beside a bare timer with the same interval:
+most of what it pays is the machine's price for being woken up, on a virtual one many times that of the work.
 """
 
 import asyncio
+import contextlib
 import statistics
+import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -16,19 +17,21 @@ from otel_sched._core.finding import Finding, Reporter
 from otel_sched._core.job import Job
 from otel_sched._core.ledger import Ledger
 from otel_sched._core.observer import Listener, Observer
-from otel_sched.diagnostics import LoopMonitor, lookout
+from otel_sched.diagnostics import LoopMonitor
+from otel_sched.diagnostics.heartbeat import Heartbeat
 
 from . import ours
 from .rounds import Settings, interleave
 
-JOBS = 100_000
-TIMES = 50
-ROUNDS = 5
-"""So many times as many as usual: they are short, and what is looked for is little."""
+JOBS = 500_000
+WARM_UP = 0.1
+"""Seconds that a monitor has for what it does but once."""
 IDLE = 2.0
 """Seconds that an idle loop is measured."""
-IDLE_ROUNDS = 5
-"""At most."""
+BUSY = 6.0
+"""Seconds that a busy one is measured: the watchdog looks every two."""
+FEW = 5
+"""Rounds, at most."""
 
 
 class Deaf(Reporter):
@@ -45,28 +48,36 @@ async def alone(jobs: int, observer: Observer | None = None) -> float:
     return (time.process_time() - began) / jobs
 
 
-class Watch:
-    """The same with a monitor; it counts the beats."""
+async def watched(jobs: int) -> float:
+    """Return the same with a monitor."""
+    with LoopMonitor(reporter=Deaf()):
+        await asyncio.sleep(WARM_UP)
+        return await alone(jobs)
 
-    def __init__(self, times: int = 1) -> None:
-        self.times = times
-        self.beats: list[int] = []
-        self.interval = 0.0
-        """Of a monitor as it is by default."""
 
-    async def run(self, jobs: int) -> float:
-        """Return the processor time of one job."""
-        monitor = LoopMonitor(reporter=Deaf())
-        self.interval = monitor.interval
-        monitor.interval /= self.times
-        usual, lookout.STATE_EVERY = lookout.STATE_EVERY, lookout.STATE_EVERY / self.times
-        try:
-            with monitor:
-                took = await alone(jobs)
-                self.beats.append(monitor.stats().beats)
-                return took
-        finally:
-            lookout.STATE_EVERY = usual
+async def share(jobs: int, seconds: float) -> float:
+    """Return the part of a core that heartbeat and watchdog take while the loop is busy: their processor time."""
+    spent = 0.0
+    beat = Heartbeat._beat
+
+    def timed(heart: Heartbeat) -> None:
+        nonlocal spent
+        began = time.thread_time()
+        beat(heart)
+        spent += time.thread_time() - began
+
+    Heartbeat._beat = timed  # type: ignore[method-assign, assignment]
+    try:
+        with LoopMonitor(reporter=Deaf()):
+            await asyncio.sleep(WARM_UP)
+            thread = next(each for each in threading.enumerate() if each.name == "otel_sched-watchdog")
+            clock = time.pthread_getcpuclockid(thread.ident or 0)
+            began, spent, before = time.monotonic(), 0.0, time.clock_gettime(clock)
+            while time.monotonic() < began + seconds:
+                await ours.loop(jobs)
+            return (spent + time.clock_gettime(clock) - before) / (time.monotonic() - began)
+    finally:
+        Heartbeat._beat = beat  # type: ignore[method-assign, assignment]
 
 
 class Timer(AbstractContextManager["Timer"]):
@@ -104,42 +115,41 @@ class Following(Observer):
 def measure(settings: Settings) -> dict[str, float]:
     """Return the figures of this group."""
     jobs = settings.jobs(JOBS)
-    watch, often = Watch(), Watch(TIMES)
     rounds = interleave(
         {
             "alone": lambda: settings.run(alone(jobs)),
-            "watched": lambda: settings.run(watch.run(jobs)),
-            "often": lambda: settings.run(often.run(jobs)),
+            "watched": lambda: settings.run(watched(jobs)),
             "followed": lambda: settings.run(alone(jobs, Following())),
         },
-        ROUNDS * settings.rounds,
+        settings.rounds,
     )
-    beats = often.beats[1:]  # the first round does not count
-    each = [
-        (took - base) * jobs / count
-        for took, base, count in zip(rounds.taken["often"], rounds.taken["alone"], beats, strict=True)
-        if count
-    ]
+    busy = max(0.3, BUSY * settings.scale)
+    shares = interleave({"share": lambda: settings.run(share(jobs // 10, busy))}, min(settings.rounds, FEW))
     return {
-        "monitor_share": statistics.median(each) / watch.interval,
+        "monitor_share": shares.median("share"),
         "monitored_loop": rounds.ratio("watched", "alone"),
         "followed_loop": rounds.ratio("followed", "alone"),
-        **_idle(settings, watch.interval),
+        **_idle(settings),
     }
 
 
-def _idle(settings: Settings, interval: float) -> dict[str, float]:
-    seconds = max(0.2, IDLE * settings.scale)
+def _idle(settings: Settings) -> dict[str, float]:
+    seconds, interval = max(0.2, IDLE * settings.scale), _default_interval()
     rounds = interleave(
         {
             "alone": lambda: settings.run(idle(seconds, nullcontext)),
             "timer": lambda: settings.run(idle(seconds, lambda: Timer(interval))),
             "watched": lambda: settings.run(idle(seconds, lambda: LoopMonitor(reporter=Deaf()))),
         },
-        min(settings.rounds, IDLE_ROUNDS),
+        min(settings.rounds, FEW),
     )
     alone = rounds.taken["alone"]
     return {
         f"idle_{name}_share": statistics.median(a - b for a, b in zip(rounds.taken[name], alone, strict=True))
         for name in ("timer", "watched")
     }
+
+
+def _default_interval() -> float:
+    with contextlib.closing(asyncio.SelectorEventLoop()) as loop:
+        return LoopMonitor(loop=loop).interval

@@ -22,7 +22,7 @@ CONFIRM = 0.005
 """Seconds between the two looks that tell one long step from many short ones."""
 PATIENCE = 20 * CONFIRM
 """Seconds after which one that gets no processor is taken to be still at the same step."""
-STATE_EVERY = 1.0
+STATE_EVERY = 2.0
 """Seconds between two tellings of what the loop's thread has done; and between two looks while all is well."""
 
 
