@@ -77,7 +77,7 @@ async def share(jobs: int, seconds: float) -> float:
                 await ours.loop(jobs)
             return (spent + time.clock_gettime(clock) - before) / (time.monotonic() - began)
     finally:
-        Heartbeat._beat = beat  # type: ignore[method-assign, assignment]
+        Heartbeat._beat = beat  # type: ignore[method-assign]
 
 
 class Timer(AbstractContextManager["Timer"]):

@@ -88,7 +88,7 @@ class Reporter:
         """One heartbeat of the event loop named *loop* came this late; several times a second."""
 
     def loop_state(self, loop: str, active: float, idle: float) -> None:
-        """The loop's thread has worked for *active* seconds and waited for *idle* seconds more; every two seconds or so."""
+        """The loop's thread worked for *active* seconds and waited for *idle* more; told every two seconds or so."""
 
 
 _default = Reporter()
