@@ -13,7 +13,7 @@ from .waits import WaitKind, place
 
 
 def jobs_delayed(loop: asyncio.AbstractEventLoop | None) -> int:
-    """Return for how many waiting jobs a consumer of *loop* waits, or was woken and has not run yet; from any thread.
+    """Return for how many waiting jobs a consumer of *loop* waits, was woken, or is a pool's without a job; any thread.
 
     With very many asyncio tasks those that were woken are not looked for. 0 where all moves on meanwhile.
     """
@@ -24,16 +24,25 @@ def jobs_delayed(loop: asyncio.AbstractEventLoop | None) -> int:
 
 
 def _count(loop: asyncio.AbstractEventLoop | None) -> int:
-    waiting: list[tuple[Any, int]] = []
+    waiting: list[tuple[Any, int, int]] = []
     for ledger in ledgers():
-        queue = ledger.queue()
-        if ledger.waiting is not None and getattr(queue, "_loop", None) is loop:
+        queue, free = ledger.queue(), _free_workers(ledger)
+        own = getattr(queue, "_loop", None)  # None until somebody has waited there: a pool may only just have begun
+        if ledger.waiting is not None and (own is loop or (own is None and free)):
             with contextlib.suppress(Exception):  # a container of the program's own
-                waiting.append((queue, len(ledger.waiting)))
-    if not any(number for _, number in waiting):
+                waiting.append((queue, len(ledger.waiting), free))
+    if not any(number for _, number, _ in waiting):
         return 0
     woken = _woken(loop)
-    return sum(min(number, _waiting(queue) + woken[id(queue)]) for queue, number in waiting if number)
+    return sum(min(number, max(free, _waiting(queue) + woken[id(queue)])) for queue, number, free in waiting if number)
+
+
+def _free_workers(ledger: Any) -> int:
+    """Return how many workers of pools have no job."""
+    free = 0
+    for series, limit in tuple(ledger.limits.items()):
+        free += max(0, limit - (series.taken - sum(series.outcomes().values())))
+    return free
 
 
 def _waiting(queue: Any) -> int:

@@ -282,6 +282,33 @@ def test_jobs_are_counted_that_a_free_consumer_could_take(arun: ARun) -> None:
     assert "jobs that it keeps from running: 2" in kept.findings[0].sentence
 
 
+def test_workers_of_a_pool_that_have_not_begun_are_free(arun: ARun) -> None:
+    """Nobody has waited in the queue by then: the first job blocks before the other workers run at all."""
+    gate = Gate()
+
+    class Opens(Kept):
+        def finding(self, finding: Finding, job: Job[Any] | None) -> None:
+            super().finding(finding, job)
+            gate.open()
+
+    kept = Opens()
+
+    async def handle(_: int) -> None:
+        gate.wait()
+
+    async def main() -> None:
+        with LoopMonitor(THRESHOLD, reporter=kept):
+            queue = Queue[int](name="orders")
+            async with WorkerPool(queue, handle, workers=3) as pool:
+                for number in range(6):
+                    queue.put_nowait(number)
+                await pool.join()
+            await told(kept)
+
+    arun(main())
+    assert kept.findings[0].facts["jobs_delayed"] == 2
+
+
 @pytest.mark.parametrize("blocker", ["sleep", "expression"])
 def test_all_that_is_told_of_while_it_lasts_is_told_to_be_over(arun: ARun, blocker: str) -> None:
     """Also of one that was told in the moment in which it ended."""
