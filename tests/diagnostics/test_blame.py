@@ -32,6 +32,7 @@ def nothing() -> Step:
         ({"working": 0.4, "overslept": 0.4, "garbage": 0.1}, Cause.CODE),
         ({"working": 0.4, "garbage": 0.3, "collecting": False}, Cause.CODE),
         ({"working": 0.01, "overslept": 0.4, "others_working": 0.4}, Cause.OTHER_THREAD),
+        ({"working": 0.4, "overslept": 0.4, "others_working": 0.8}, Cause.CODE),  # they compute without the lock
         ({"working": 0.01, "overslept": 0.1, "others_working": 0.4}, Cause.CODE),
         ({"working": 0.0, "step": nothing()}, Cause.STARVED),
         ({"working": 0.0, "step": nothing(), "overslept": 0.5}, Cause.STARVED),
@@ -51,6 +52,14 @@ def test_a_step_that_held_the_lock_is_certain() -> None:
     assert not Evidence(blocked=0.5, step=at_work(), working=0.4, overslept=0.1).certain
     assert not Evidence(blocked=0.5, step=nothing(), working=0.4, overslept=0.4).certain
     assert not Evidence(blocked=0.5, step=at_work(), working=0.0, overslept=0.4).certain
+
+
+def test_where_nobody_computed_or_looked_the_process_may_have_been_stopped() -> None:
+    """SIGSTOP looks like a call that keeps the lock and waits: both are said."""
+    stopped = Evidence(blocked=0.5, step=at_work(), working=0.0, overslept=0.5)
+    assert "or the process was stopped" in blocked("main", stopped, seconds=0.5, over=False).sentence
+    waits = Evidence(blocked=0.5, step=at_work(), working=0.0, overslept=0.1)
+    assert "or the process was stopped" not in blocked("main", waits, seconds=0.5, over=False).sentence
 
 
 def test_the_way_out_depends_on_what_it_does() -> None:
