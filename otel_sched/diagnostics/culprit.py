@@ -16,10 +16,10 @@ from .._core.job import Job
 from .._core.ledger import current
 from .._core.runner import worker_of
 from .instructions import awaits, begins, ends_here
+from .stacks import OUTER_FRAMES, name_of, plain_name, shortened, thread_frames
 
 MAX_FRAMES = 60
 """Of a deeper stack the middle is left out."""
-OUTER_FRAMES = 10
 MAX_SOURCE = 120
 
 _RUN = asyncio.Handle._run.__code__
@@ -109,7 +109,7 @@ class Step:
 def look(loop: asyncio.AbstractEventLoop | None, thread: int, outer: int) -> Step:
     """Look what *loop* does in *thread*; its own frames, *outer* many, are left out. From any thread."""
     step = Step()
-    frames = _frames(sys._current_frames().get(thread))
+    frames = thread_frames(sys._current_frames().get(thread))
     outer = outer or _below_callback(frames)
     task = None if loop is None else asyncio.current_task(loop)
     if task is None:
@@ -117,7 +117,7 @@ def look(loop: asyncio.AbstractEventLoop | None, thread: int, outer: int) -> Ste
         step.ended = task is not None
     if task is not None:
         step.task = weakref.ref(task)
-        step.task_name = task.get_name()
+        step.task_name = name_of(task)
         step.coroutine = getattr(task.get_coro(), "cr_code", None)
         job = _job_of(task)
     else:
@@ -134,7 +134,7 @@ def other_thread(thread: int) -> tuple[str, Step | None]:
     names = {each.ident: each.name for each in threading.enumerate()}
     for ident, top in sys._current_frames().items():
         if ident not in (thread, threading.get_ident()):
-            frames = _frames(top)
+            frames = thread_frames(top)
             if str(frames[-1].f_globals.get("__name__", "")).partition(".")[0] not in _WAITING:
                 found.append((names.get(ident, f"thread {ident}"), frames))
     if len(found) != 1:
@@ -151,15 +151,8 @@ def source(file: str, line: int, *, quick: bool = False) -> str:
     return linecache.getline(file, line).strip()[:MAX_SOURCE]
 
 
-def plain_name(qualname: str) -> str:
-    """Return a function's name as its author would say it."""
-    return qualname.rpartition("<locals>.")[2]
-
-
 def _fill(step: Step, frames: list[FrameType]) -> None:
-    step.omitted = max(0, len(frames) - MAX_FRAMES)
-    if step.omitted:
-        frames = frames[:OUTER_FRAMES] + frames[OUTER_FRAMES + step.omitted :]
+    frames, step.omitted = shortened(frames, MAX_FRAMES)
     step.lines = [
         (each.f_code, each.f_lineno or each.f_code.co_firstlineno, str(each.f_globals.get("__name__", "")))
         for each in frames
@@ -184,15 +177,6 @@ def _blamed(lines: list[Line]) -> int | None:
     theirs = [number for number, line in enumerate(lines) if not _is_machinery(line[2])]
     own = [number for number in theirs if is_application(lines[number][0].co_filename)]
     return next(reversed(own or theirs), None)
-
-
-def _frames(top: FrameType | None) -> list[FrameType]:
-    frames = []
-    while top is not None:
-        frames.append(top)
-        top = top.f_back
-    frames.reverse()
-    return frames
 
 
 def _below_callback(frames: list[FrameType]) -> int:

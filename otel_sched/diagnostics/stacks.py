@@ -52,9 +52,7 @@ class Stacks:
 
     def index(self, frames: list[FrameType]) -> int:
         """Return where in `all` the stack of *frames* stands."""
-        omitted = max(0, len(frames) - MAX_FRAMES)
-        if omitted:
-            frames = frames[:OUTER_FRAMES] + frames[OUTER_FRAMES + omitted :]
+        frames, omitted = shortened(frames, MAX_FRAMES)
         stack = Stack(tuple([self._frame(each) for each in frames]), omitted)
         index = self._numbers.setdefault(stack, len(self.all))
         if index == len(self.all):
@@ -68,6 +66,12 @@ class Stacks:
         if known is None:
             known = self._frames[code, line] = Frame(code.co_filename, line, plain_name(code.co_qualname))
         return known
+
+
+def shortened(frames: list[FrameType], most: int) -> tuple[list[FrameType], int]:
+    """Return *most* of *frames*, those after the first OUTER_FRAMES left out, and how many these are."""
+    omitted = max(0, len(frames) - most)
+    return (frames[:OUTER_FRAMES] + frames[OUTER_FRAMES + omitted :] if omitted else frames), omitted
 
 
 def plain_name(qualname: str) -> str:
