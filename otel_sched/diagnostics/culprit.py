@@ -4,7 +4,6 @@ import asyncio
 import linecache
 import sys
 import threading
-import traceback
 import weakref
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
@@ -16,7 +15,7 @@ from .._core.job import Job
 from .._core.ledger import current
 from .._core.runner import worker_of
 from .instructions import awaits, begins, ends_here
-from .stacks import OUTER_FRAMES, name_of, plain_name, shortened, thread_frames
+from .stacks import Line, line_of, name_of, plain_name, printed, shortened, thread_frames
 
 MAX_FRAMES = 60
 """Of a deeper stack the middle is left out."""
@@ -26,9 +25,6 @@ _RUN = asyncio.Handle._run.__code__
 _MACHINERY = ("asyncio", "selectors", "uvloop", "otel_sched")
 _WAITING = ("asyncio", "concurrent", "otel_sched", "queue", "selectors", "socketserver", "threading")
 """Modules in which threads stand that wait for work."""
-
-Line = tuple[CodeType, int, str]
-"""A frame without what it holds: the code, the line, and the module's name."""
 
 
 @dataclass(slots=True)
@@ -88,22 +84,7 @@ class Step:
 
     def text(self, *, quick: bool = False) -> str:
         """Return the stack as a traceback is printed; *quick* shows source only where no file has to be read for it."""
-        shown = [line for line in self.lines if line[2].partition(".")[0] != "otel_sched"] or self.lines
-        if not shown:
-            return ""
-        entries = [
-            traceback.FrameSummary(
-                code.co_filename,
-                line,
-                plain_name(code.co_qualname),
-                line="" if quick and code.co_filename not in linecache.cache else None,
-            )
-            for code, line, _ in shown
-        ]
-        formatted = traceback.StackSummary.from_list(entries).format()
-        if self.omitted:
-            formatted.insert(OUTER_FRAMES, f"  ... {self.omitted} more\n")
-        return "Stack, most recent call last:\n" + "".join(formatted).rstrip("\n")
+        return printed(self.lines, omitted=self.omitted, quick=quick)
 
 
 def look(loop: asyncio.AbstractEventLoop | None, thread: int, outer: int) -> Step:
@@ -153,10 +134,7 @@ def source(file: str, line: int, *, quick: bool = False) -> str:
 
 def _fill(step: Step, frames: list[FrameType]) -> None:
     frames, step.omitted = shortened(frames, MAX_FRAMES)
-    step.lines = [
-        (each.f_code, each.f_lineno or each.f_code.co_firstlineno, str(each.f_globals.get("__name__", "")))
-        for each in frames
-    ]
+    step.lines = [line_of(each) for each in frames]
     number = _blamed(step.lines)
     if number is None:
         return

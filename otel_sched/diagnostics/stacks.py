@@ -1,7 +1,9 @@
 """Floor 5: where code stands: a coroutine through all that it awaits, a thread through its calls."""
 
 import gc
+import linecache
 import os
+import traceback
 from collections.abc import Iterable
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any, NamedTuple
@@ -18,6 +20,10 @@ MAX_STEPS = 10_000
 _HERE = os.path.dirname(__file__) + os.sep
 _THROUGH = frozenset({"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable"})
 _SUSPENDED = (CoroutineType, GeneratorType, AsyncGeneratorType)
+
+
+Line = tuple[CodeType, int, str]
+"""A frame without what it holds: the code, the line, and the module's name."""
 
 
 class Frame(NamedTuple):
@@ -72,6 +78,36 @@ def shortened(frames: list[FrameType], most: int) -> tuple[list[FrameType], int]
     """Return *most* of *frames*, those after the first OUTER_FRAMES left out, and how many these are."""
     omitted = max(0, len(frames) - most)
     return (frames[:OUTER_FRAMES] + frames[OUTER_FRAMES + omitted :] if omitted else frames), omitted
+
+
+def printed(lines: list[Line], *, omitted: int = 0, quick: bool = False) -> str:
+    """Return *lines*, outermost first, as a traceback is printed, without ours unless there are no others.
+
+    Locals are not looked at: that would keep them. *omitted* lines were left out after the first OUTER_FRAMES; *quick*
+    shows source only where no file has to be read for it.
+    """
+    shown = [line for line in lines if line[2].partition(".")[0] != "otel_sched"] or lines
+    if not shown:
+        return ""
+    entries = [
+        traceback.FrameSummary(
+            code.co_filename,
+            line,
+            plain_name(code.co_qualname),
+            line="" if quick and code.co_filename not in linecache.cache else None,
+        )
+        for code, line, _ in shown
+    ]
+    formatted = traceback.StackSummary.from_list(entries).format()
+    if omitted:
+        formatted.insert(OUTER_FRAMES, f"  ... {omitted} more\n")
+    return "Stack, most recent call last:\n" + "".join(formatted).rstrip("\n")
+
+
+def line_of(frame: FrameType) -> Line:
+    """Return a frame without what it holds."""
+    code = frame.f_code
+    return code, frame.f_lineno or code.co_firstlineno, str(frame.f_globals.get("__name__", ""))
 
 
 def plain_name(qualname: str) -> str:

@@ -2,11 +2,10 @@
 
 import asyncio
 import gc
-import traceback
 from types import CoroutineType, FrameType, MethodType
 from typing import Any
 
-from ..stacks import plain_name, suspended
+from ..stacks import line_of, plain_name, printed, suspended
 
 
 def trail(task: asyncio.Task[Any] | None) -> tuple[str, str]:
@@ -18,22 +17,7 @@ def trail(task: asyncio.Task[Any] | None) -> tuple[str, str]:
         return "", ""
     at = _own(frames)
     name = plain_name(at.f_code.co_qualname)
-    return f"{name}() at {at.f_code.co_filename}:{at.f_lineno}", stack_text(frames)
-
-
-def stack_text(frames: list[FrameType]) -> str:
-    """Return *frames*, outermost first, as a traceback is printed, without ours unless there are no others.
-
-    Locals are not looked at: that would keep them.
-    """
-    frames = [each for each in frames if not _is_ours(each)] or frames
-    summary = traceback.StackSummary.from_list(
-        [
-            traceback.FrameSummary(each.f_code.co_filename, each.f_lineno or 0, plain_name(each.f_code.co_qualname))
-            for each in frames
-        ]
-    )
-    return "Stack, most recent call last:\n" + "".join(summary.format()).rstrip("\n")
+    return f"{name}() at {at.f_code.co_filename}:{at.f_lineno}", printed([line_of(each) for each in frames])
 
 
 def innermost(task: asyncio.Task[Any]) -> Any:
@@ -57,10 +41,6 @@ def timed(task: asyncio.Task[Any]) -> bool:
             elif type(holder).__name__ == "TimerHandle":  # wait_for() on 3.11; uvloop has a class of its own
                 return True
     return False
-
-
-def _is_ours(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "otel_sched"
 
 
 def _own(frames: list[FrameType]) -> FrameType:
